@@ -1,0 +1,47 @@
+// Package track turns observations of conntrack entries into exports: a state
+// machine with time as argument (Observe, Expire), no I/O, no clock.
+//
+// In: Conn values from a dump or a DESTROY event. Out: Export values with deltas.
+// If we die here, the entries are still in the kernel; the next process reads
+// them again and the correlator takes their totals, so nothing counts twice.
+package track
+
+import "github.com/weirnet/weir/api/flow"
+
+// Counters of both directions, absolute. Orig is client to server.
+type Counters struct {
+	OrigPackets, OrigBytes, ReplyPackets, ReplyBytes uint64
+}
+
+// Conn is one conntrack entry at one instant, whatever it was read from.
+type Conn struct {
+	Orig, Reply flow.Tuple // as the kernel has them: Reply.Src is the endpoint after DNAT, Reply.Dst the client after SNAT
+	Zone        uint16
+	ID          uint32 // CTA_ID; 0 where the source has none
+	Status      uint32 // IPS_* bits (include/uapi/linux/netfilter/nf_conntrack_common.h)
+	Mark        uint32
+	Labels      [16]byte // CTA_LABELS, bit 0 is the lowest bit of byte 0
+	Start, Stop int64    // CTA_TIMESTAMP, Unix ns; 0 where the kernel keeps none
+	Timeout     uint32   // CTA_TIMEOUT, seconds left; valid only with HasTimeout
+	TCPState    uint8    // CTA_PROTOINFO_TCP_STATE; valid only with HasTCP
+	HasCounters bool     // the kernel kept CTA_COUNTERS for it
+	HasTimeout  bool
+	HasTCP      bool
+	Destroyed   bool // from a DESTROY event: these are its last numbers
+	Counters    Counters
+}
+
+// Export is one thing to tell about one connection.
+type Export struct {
+	Conn     *Conn    // last known entry; valid until the next call of the tracker
+	ConnID   uint64   // hash of Orig, Zone and start; see flow.Record.ConnID
+	Seq      uint32   // number of this export within the connection, from 0
+	StartMs  int64    // 0 where unknown
+	EndMs    int64    // last packet, not the death of the entry
+	Delta    Counters // since the previous export
+	Reason   flow.EndReason
+	First    bool
+	Final    bool
+	Outcome  flow.Outcome
+	Evidence flow.Evidence
+}
