@@ -110,7 +110,7 @@ const (
 var EndReasonWords = []string{"none", "idle", "active", "end", "forced", "lack_of_resources"}
 
 // FlowType is Antrea's flowType (PEN 56506, 137).
-type FlowType uint8
+type FlowType uint8 //nolint:revive // the element is called flowType
 
 // Antrea's flow types.
 const (

@@ -66,15 +66,19 @@ type Field struct {
 func el(pen uint32, id uint16, name string, enc Encoding, n uint16) Element {
 	return Element{pen, id, name, enc, n}
 }
+
 func u(pen uint32, id uint16, name string, n uint16) []Element {
 	return []Element{el(pen, id, name, EncUnsigned, n)}
 }
+
 func s(pen uint32, id uint16, name string) []Element {
 	return []Element{el(pen, id, name, EncString, 65535)}
 }
+
 func ip(pen uint32, id4 uint16, n4 string, id6 uint16, n6 string) []Element {
 	return []Element{el(pen, id4, n4, EncIPv4, 4), el(pen, id6, n6, EncIPv6, 16)}
 }
+
 func uuid(id uint16, name string) []Element {
 	return []Element{el(PENAntrea, id, name, EncOctets, 16)}
 }
