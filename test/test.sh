@@ -1,0 +1,22 @@
+#!/bin/bash
+# make test: everything, and a thing that is missing fails (WEIR_REQUIRE=1).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. test/part.sh
+trap parts EXIT
+go=$(sh test/go.sh)
+PATH=$(dirname "$go"):$PATH:/usr/sbin:/sbin
+export PATH WEIR_REQUIRE=1
+
+part "packages" bash test/deps.sh
+part "go build" "$go" build ./...
+part "go test" "$go" test -timeout 40m ./...
+# Modules of their own keep heavy test dependencies out of Weir's go.mod.
+for mod in $(git ls-files 'test/*go.mod' 'test/**/go.mod' | sort -u); do
+	dir=$(dirname "$mod")
+	if [ -x "$dir/test.sh" ]; then
+		part "$dir" "$dir/test.sh"
+	else
+		part "$dir" "$go" -C "$dir" test -timeout 40m ./...
+	fi
+done
