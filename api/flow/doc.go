@@ -9,3 +9,4 @@
 package flow
 
 //go:generate go run ../../internal/gen/flowgen
+//go:generate go run ../../internal/gen/fielddoc ../../docs/fields.md

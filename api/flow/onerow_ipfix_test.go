@@ -1,0 +1,5 @@
+package flow_test
+
+import "testing"
+
+func newRowIPFIX(*testing.T, string) {}
