@@ -63,7 +63,7 @@ type ServicePort struct {
 	Namespace, Name, Port string
 	Ref                   string // namespace/name:port, or namespace/name where the port has no name
 	UID                   UID
-	ClusterIP             netip.Addr // the first; invalid for none
+	ClusterIPs            []netip.Addr
 	Number, NodePort      uint16
 }
 

@@ -64,13 +64,10 @@ func (m *Model) claimService(now int64, st *svcState, want map[key]*ServicePort)
 func servicePort(s *Service, p *Port) *ServicePort {
 	sp := &ServicePort{
 		Namespace: s.Namespace, Name: s.Name, Port: p.Name, UID: s.UID,
-		Number: p.Number, NodePort: p.Node, Ref: s.Namespace + "/" + s.Name,
+		Number: p.Number, NodePort: p.Node, Ref: s.Namespace + "/" + s.Name, ClusterIPs: s.ClusterIPs,
 	}
 	if p.Name != "" {
 		sp.Ref += ":" + p.Name
-	}
-	if len(s.ClusterIPs) > 0 {
-		sp.ClusterIP = s.ClusterIPs[0]
 	}
 	return sp
 }

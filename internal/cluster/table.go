@@ -3,6 +3,7 @@ package cluster
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 	"sync"
 )
 
@@ -174,8 +175,7 @@ func (t *table[T]) at(k key, ms int64) *T {
 	ss := sh.m[k]
 	var near *T
 	best := t.lim.SlackMs + 1
-	for i := len(ss) - 1; i >= 0; i-- {
-		s := ss[i]
+	for i, s := range slices.Backward(ss) {
 		switch {
 		case ms < s.from:
 			if d := s.from - ms; d < best {
