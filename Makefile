@@ -45,7 +45,7 @@ lint: ## go vet and golangci-lint with gofumpt, pinned
 
 .PHONY: bench
 bench: ## ours beside the anchor's on the same input (ITEM=ipfix-decode for one)
-	@$(GO) run ./internal/bench $(if $(ITEM),-item '$(ITEM)')
+	@PATH="$(dir $(GO)):$$PATH" $(GO) run ./internal/bench $(if $(ITEM),-item '$(ITEM)')
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (30s)
@@ -57,7 +57,7 @@ generate: ## write the generated code, docs and manifests again
 
 .PHONY: images
 images: ## OCI image archives for amd64, arm64 and arm/v7 into bin/images/, no engine needed
-	@$(GO) run ./internal/ociimage -version '$(VERSION)' -out bin/images
+	@PATH="$(dir $(GO)):$$PATH" $(GO) run ./internal/ociimage -version '$(VERSION)' -out bin/images
 
 .PHONY: deps
 deps: ## install the Debian packages that the tests use (root)

@@ -1,0 +1,104 @@
+package main
+
+import "fmt"
+
+// item is one bar. Against an anchor, min is how many times better ours must be
+// (times, for a rate: ours over theirs; for a cost: theirs over ours). Without
+// one, limit is what ours may cost at most (for a rate: must reach).
+type item struct {
+	name   string
+	pkg    string
+	bench  string // regular expression for -bench
+	ours   string // benchmark, without "Benchmark"
+	anchor string // benchmark of the anchor, empty for an absolute bar
+	unit   string
+	min    float64
+	limit  float64
+	allocs bool // steady state must not allocate
+}
+
+func names() []string {
+	list := make([]string, 0, len(items()))
+	for _, it := range items() {
+		list = append(list, it.name)
+	}
+	return list
+}
+
+// judge makes the line of an item.
+func (it *item) judge(all map[string]result) (line string, ok bool) {
+	ours, have := all[it.ours][it.unit]
+	if !have {
+		return fmt.Sprintf("%s\tno %s from Benchmark%s in %s\t\t\t\tmissed", it.name, it.unit, it.ours, it.pkg), false
+	}
+	allocs := ""
+	clean := true
+	if it.allocs {
+		n := all[it.ours]["allocs/op"]
+		clean = n == 0
+		allocs = fmt.Sprintf(", %.0f allocs", n)
+	}
+	if it.anchor == "" {
+		ok = clean && (rate(it.unit) == (ours >= it.limit) || ours == it.limit)
+		return fmt.Sprintf("%s\t%s%s\t-\t-\t%s\t%s", it.name, show(ours, it.unit), allocs, bar(it), word(ok)), ok
+	}
+	theirs, have := all[it.anchor][it.unit]
+	if !have {
+		return fmt.Sprintf("%s\t%s\tno %s from Benchmark%s\t\t\tmissed", it.name, show(ours, it.unit), it.unit, it.anchor), false
+	}
+	ratio := theirs / ours
+	if rate(it.unit) {
+		ratio = ours / theirs
+	}
+	ok = clean && ratio >= it.min
+	return fmt.Sprintf("%s\t%s%s\t%s\t%.2fx\t%s\t%s", it.name, show(ours, it.unit), allocs, show(theirs, it.unit), ratio, bar(it), word(ok)), ok
+}
+
+func bar(it *item) string {
+	s := fmt.Sprintf("%.2fx", it.min)
+	if it.anchor == "" && rate(it.unit) {
+		s = "at least " + show(it.limit, it.unit)
+	} else if it.anchor == "" {
+		s = "at most " + show(it.limit, it.unit)
+	}
+	if it.allocs {
+		s += ", 0 allocs"
+	}
+	return s
+}
+
+func word(ok bool) string {
+	if ok {
+		return "met"
+	}
+	return "missed"
+}
+
+// show prints a value with its unit, short.
+func show(v float64, unit string) string {
+	switch {
+	case v >= 1e6:
+		return fmt.Sprintf("%.2fM %s", v/1e6, unit)
+	case v >= 1e4:
+		return fmt.Sprintf("%.1fk %s", v/1e3, unit)
+	case v >= 100:
+		return fmt.Sprintf("%.0f %s", v, unit)
+	default:
+		return fmt.Sprintf("%.2f %s", v, unit)
+	}
+}
+
+// items are the bars, in the order in which a flow meets the code.
+func items() []item {
+	const ct, ipfix = "./exporter/conntrack", "./api/ipfix"
+	return []item{
+		{name: "conntrack-dump", pkg: ct, bench: "^BenchmarkDump$", ours: "Dump/weir", anchor: "Dump/ti-mo", unit: "ns/entry", min: 1 / 0.45},
+		{name: "conntrack-zone-filter", pkg: ct, bench: "^BenchmarkDumpOtherZone$", ours: "DumpOtherZone/weir", unit: "ns/entry", limit: 500},
+		{name: "track-update", pkg: "./exporter/track", bench: "^BenchmarkUpdate$", ours: "Update/weir", unit: "ns/op", limit: 200, allocs: true},
+		{name: "ipfix-encode", pkg: ipfix, bench: "^BenchmarkEncode$", ours: "Encode/weir", anchor: "Encode/go-ipfix", unit: "ns/op", min: 2, allocs: true},
+		{name: "ipfix-decode-go-ipfix", pkg: ipfix, bench: "^BenchmarkDecode$", ours: "Decode/weir", anchor: "Decode/go-ipfix", unit: "ns/op", min: 7, allocs: true},
+		{name: "ipfix-decode-goflow2", pkg: ipfix, bench: "^BenchmarkDecode$", ours: "Decode/weir", anchor: "Decode/goflow2", unit: "ns/op", min: 4, allocs: true},
+		{name: "correlate-memory", pkg: "./aggregator/correlate", bench: "^BenchmarkMemory$", ours: "Memory/weir", unit: "B/conn", limit: 400},
+		{name: "collect-correlate", pkg: "./aggregator", bench: "^BenchmarkCollectCorrelate$", ours: "CollectCorrelate/weir", unit: "records/s", limit: 1e6},
+	}
+}
