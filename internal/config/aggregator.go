@@ -1,0 +1,285 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"time"
+
+	"github.com/weirnet/weir/internal/obs"
+)
+
+// AggregatorKind is the kind of weir-aggregator's file.
+const AggregatorKind = "AggregatorConfig"
+
+// Aggregator is the file of weir-aggregator.
+type Aggregator struct {
+	DataDir     string        `json:"dataDir" flag:"data-dir" doc:"directory of the spools and of the books"`
+	StopTimeout time.Duration `json:"stopTimeout" doc:"how long a stop may drain: collect, then correlate, then sinks, then API"`
+	Collect     Collect       `json:"collect" doc:"where records come in"`
+	Correlate   Correlate     `json:"correlate" doc:"how the two ends of a connection are joined"`
+	Sinks       []Sink        `json:"sinks" doc:"where correlated records go; each has its own spool"`
+	API         API           `json:"api" doc:"HTTP API that weirctl uses"`
+	Metrics     obs.Config    `json:"metrics" doc:"where the aggregator can be watched"`
+	Log         obs.LogConfig `json:"log" doc:"how the aggregator logs"`
+}
+
+// Collect says where the aggregator listens.
+type Collect struct {
+	TCP         string `json:"tcp" flag:"listen-tcp" doc:"address for IPFIX over TCP; empty for none"`
+	TLS         string `json:"tls" flag:"listen-tls" doc:"address for IPFIX over mutual TLS; empty for none"`
+	UDP         string `json:"udp" flag:"listen-udp" doc:"address for IPFIX over UDP; empty for none"`
+	Cert        string `json:"certFile" flag:"cert-file" doc:"certificate of the aggregator; read again when it changes"`
+	Key         string `json:"keyFile" flag:"key-file" doc:"private key of the aggregator"`
+	ClientCA    string `json:"clientCAFile" flag:"client-ca-file" doc:"certificates that may have signed an agent's"`
+	MaxSessions int    `json:"maxSessions" doc:"sessions at once; one more is refused and counted"`
+}
+
+// Correlate says how long the correlator waits.
+type Correlate struct {
+	ActiveTimeout   time.Duration `json:"activeTimeout" flag:"active-timeout" doc:"a live connection is exported this often"`
+	InactiveTimeout time.Duration `json:"inactiveTimeout" flag:"inactive-timeout" doc:"a connection that nobody reports any more is exported and forgotten after this"`
+	HalfTimeout     time.Duration `json:"halfTimeout" doc:"how long one end waits for the other before it is exported alone and marked so"`
+	Shards          int           `json:"shards" doc:"goroutines that share the connections; 0 for one a core"`
+	MaxConnections  int           `json:"maxConnections" doc:"connections held at once over all shards; beyond that the oldest is exported and forgotten"`
+}
+
+// Sink is one destination.
+type Sink struct {
+	Name   string    `json:"name" doc:"name in metrics, in the ledger and of the spool's directory"`
+	Kind   string    `json:"kind" doc:"jsonl or ipfix"`
+	Filter Filter    `json:"filter" doc:"which records it gets; everything that is set must hold"`
+	Spool  Spool     `json:"spool" doc:"what waits on disk while the destination is slow or down"`
+	JSONL  JSONLSink `json:"jsonl" doc:"for kind jsonl"`
+	IPFIX  IPFIXSink `json:"ipfix" doc:"for kind ipfix"`
+}
+
+// Filter picks records for a sink.
+type Filter struct {
+	Namespaces []string `json:"namespaces" doc:"either end is in one of them"`
+	Outcomes   []string `json:"outcomes" doc:"one of these outcomes"`
+	Scopes     []string `json:"scopes" doc:"one of these scopes"`
+	Protocols  []string `json:"protocols" doc:"tcp, udp, icmp, ... or numbers"`
+	CIDRs      []string `json:"cidrs" doc:"either end is in one of them"`
+	Not        bool     `json:"not" doc:"take the records that do not fit instead"`
+}
+
+// Spool is the durable queue of a sink.
+type Spool struct {
+	MaxBytes   int64         `json:"maxBytes" doc:"disk that the spool may take"`
+	WhenFull   string        `json:"whenFull" doc:"drop_oldest or drop_newest; what is dropped is counted"`
+	Fsync      string        `json:"fsync" doc:"segment (when a segment is closed), interval, or always"`
+	BatchSize  int           `json:"batchSize" doc:"records in one write"`
+	BatchAge   time.Duration `json:"batchAge" doc:"how long a record waits for its batch to fill"`
+	RetryLimit time.Duration `json:"retryMax" doc:"longest wait between two tries of a write that fails"`
+}
+
+// JSONLSink writes lines to files.
+type JSONLSink struct {
+	Path     string        `json:"path" doc:"file to write, or - for standard output"`
+	Format   string        `json:"format" doc:"json, csv (Weir's columns) or antrea-csv (Antrea's order)"`
+	MaxBytes int64         `json:"maxBytes" doc:"size at which the file is rotated"`
+	MaxAge   time.Duration `json:"maxAge" doc:"age at which the file is rotated; 0 for never"`
+	Keep     int           `json:"keep" doc:"rotated files to keep"`
+	Compress bool          `json:"compress" doc:"gzip rotated files"`
+}
+
+// IPFIXSink re-exports to a collector.
+type IPFIXSink struct {
+	Address   string `json:"address" doc:"host:port of the collector"`
+	Transport string `json:"transport" doc:"tcp, tls or udp"`
+	Template  string `json:"template" doc:"antrea (the aggregator's elements), weir (all), or iana (plain ones only)"`
+	Format    string `json:"format" doc:"ipfix or json"`
+	CA        string `json:"caFile" doc:"certificates that may have signed the collector's"`
+	Cert      string `json:"certFile" doc:"certificate to show to the collector"`
+	Key       string `json:"keyFile" doc:"its private key"`
+	Domain    uint32 `json:"observationDomain" doc:"IPFIX observation domain"`
+}
+
+// API is where people and pages ask.
+type API struct {
+	Listen    string `json:"listen" flag:"api-listen" doc:"address of the HTTP API; empty for none"`
+	Auth      string `json:"auth" flag:"api-auth" doc:"token, mtls, any of both, or none (loopback only)"`
+	TokenFile string `json:"tokenFile" flag:"api-token-file" doc:"file with one bearer token a line; read again when it changes"`
+	Cert      string `json:"certFile" flag:"api-cert-file" doc:"certificate of the API; empty for plain HTTP (loopback only)"`
+	Key       string `json:"keyFile" flag:"api-key-file" doc:"private key of the API"`
+	ClientCA  string `json:"clientCAFile" flag:"api-client-ca-file" doc:"certificates that may have signed a client's (auth mtls or any)"`
+	Backlog   int    `json:"backlog" doc:"records that the API keeps in memory for observe --last"`
+	Buffer    int    `json:"clientBuffer" doc:"records that wait for one slow client before it is told how many it lost"`
+	Clients   int    `json:"maxClients" doc:"live streams at once"`
+}
+
+// DefaultAggregator gives the values of keys that the file leaves out.
+func DefaultAggregator() *Aggregator {
+	return &Aggregator{
+		DataDir:     "/var/lib/weir",
+		StopTimeout: 30 * time.Second,
+		Collect:     Collect{TLS: ":4740", MaxSessions: 10000},
+		Correlate: Correlate{
+			ActiveTimeout: 60 * time.Second, InactiveTimeout: 90 * time.Second, HalfTimeout: 20 * time.Second, MaxConnections: 4 << 20,
+		},
+		API:     API{Listen: "127.0.0.1:8443", Auth: "token", Backlog: 1 << 16, Buffer: 8192, Clients: 100},
+		Metrics: obs.Config{Listen: "127.0.0.1:9642"},
+		Log:     obs.DefaultLogConfig(),
+	}
+}
+
+// SetDefaults fills what an item of sinks leaves out.
+func (s *Sink) SetDefaults() {
+	s.Spool = Spool{MaxBytes: 1 << 30, WhenFull: "drop_oldest", Fsync: "segment", BatchSize: 1000, BatchAge: time.Second, RetryLimit: 30 * time.Second}
+	s.JSONL = JSONLSink{Format: "json", MaxBytes: 100 << 20, Keep: 10, Compress: true}
+	s.IPFIX = IPFIXSink{Transport: "tls", Template: "antrea", Format: "ipfix", Domain: 1}
+}
+
+// Validate checks what no single part can see.
+func (a *Aggregator) Validate() error {
+	errs := []error{positive("stopTimeout", a.StopTimeout)}
+	if a.DataDir == "" || !filepath.IsAbs(a.DataDir) && len(a.Sinks) > 0 && a.DataDir[0] != '.' {
+		errs = append(errs, fmt.Errorf("dataDir: %q is no path: name a directory that the aggregator may write, as in /var/lib/weir", a.DataDir))
+	}
+	names := map[string]int{}
+	for i, s := range a.Sinks {
+		if at, twice := names[s.Name]; twice {
+			errs = append(errs, fmt.Errorf("sinks[%d].name: %q is the name of sinks[%d] too: give each sink its own", i, s.Name, at))
+		}
+		names[s.Name] = i
+	}
+	return errors.Join(errs...)
+}
+
+// Validate checks addresses and that TLS has its files.
+func (c *Collect) Validate() error {
+	var errs []error
+	if c.TCP == "" && c.TLS == "" && c.UDP == "" {
+		errs = append(errs, errors.New("tls: nothing would listen: set tls, tcp or udp to an address, as in :4740"))
+	}
+	for _, l := range []struct{ key, addr string }{{"tcp", c.TCP}, {"tls", c.TLS}, {"udp", c.UDP}} {
+		if l.addr != "" {
+			errs = append(errs, hostPort(l.key, l.addr))
+		}
+	}
+	if c.TLS != "" {
+		for _, f := range []struct{ key, value string }{{"certFile", c.Cert}, {"keyFile", c.Key}, {"clientCAFile", c.ClientCA}} {
+			if f.value == "" {
+				errs = append(errs, fmt.Errorf("%s: collect.tls needs it: name the file, or set tls: \"\" and tcp: 127.0.0.1:4739 on a network that you trust", f.key))
+			}
+		}
+	}
+	if c.MaxSessions < 1 {
+		errs = append(errs, fmt.Errorf("maxSessions: %d admits nobody: give at least 1", c.MaxSessions))
+	}
+	return errors.Join(errs...)
+}
+
+// Validate checks the times.
+func (c *Correlate) Validate() error {
+	errs := []error{positive("activeTimeout", c.ActiveTimeout), positive("inactiveTimeout", c.InactiveTimeout), positive("halfTimeout", c.HalfTimeout)}
+	if c.Shards < 0 || c.Shards > 1024 {
+		errs = append(errs, fmt.Errorf("shards: %d is out of range: give 0 for one a core, at most 1024", c.Shards))
+	}
+	if c.MaxConnections < 1 {
+		errs = append(errs, fmt.Errorf("maxConnections: %d holds nothing: give at least 1", c.MaxConnections))
+	}
+	return errors.Join(errs...)
+}
+
+func oneOf(key, value string, words ...string) error {
+	for _, w := range words {
+		if value == w {
+			return nil
+		}
+	}
+	text := ""
+	for i, w := range words {
+		switch {
+		case i == 0:
+		case i == len(words)-1:
+			text += " or "
+		default:
+			text += ", "
+		}
+		text += w
+	}
+	return fmt.Errorf("%s: %q is unknown: use %s", key, value, text)
+}
+
+// Validate checks the sink's own part.
+func (s *Sink) Validate() error {
+	var errs []error
+	if s.Name == "" || s.Name != filepath.Base(s.Name) || s.Name[0] == '.' {
+		errs = append(errs, fmt.Errorf("name: %q cannot name a directory: use letters, digits and dashes", s.Name))
+	}
+	switch s.Kind {
+	case "jsonl":
+		if s.JSONL.Path == "" {
+			errs = append(errs, errors.New("jsonl.path: missing: name the file to write, or - for standard output"))
+		}
+		errs = append(errs, oneOf("jsonl.format", s.JSONL.Format, "json", "csv", "antrea-csv"))
+	case "ipfix":
+		errs = append(
+			errs, hostPort("ipfix.address", s.IPFIX.Address), oneOf("ipfix.transport", s.IPFIX.Transport, "tcp", "tls", "udp"),
+			oneOf("ipfix.template", s.IPFIX.Template, "antrea", "weir", "iana"), oneOf("ipfix.format", s.IPFIX.Format, "ipfix", "json"),
+		)
+	default:
+		errs = append(errs, oneOf("kind", s.Kind, "jsonl", "ipfix"))
+	}
+	return errors.Join(errs...)
+}
+
+// Validate checks the limits.
+func (s *Spool) Validate() error {
+	errs := []error{
+		oneOf("whenFull", s.WhenFull, "drop_oldest", "drop_newest"), oneOf("fsync", s.Fsync, "segment", "interval", "always"),
+		positive("batchAge", s.BatchAge), positive("retryMax", s.RetryLimit),
+	}
+	if s.MaxBytes < 1<<20 {
+		errs = append(errs, fmt.Errorf("maxBytes: %d is too small for a segment: give at least 1048576", s.MaxBytes))
+	}
+	if s.BatchSize < 1 {
+		errs = append(errs, fmt.Errorf("batchSize: %d writes nothing: give at least 1", s.BatchSize))
+	}
+	return errors.Join(errs...)
+}
+
+// Validate refuses an API that strangers could read.
+func (a *API) Validate() error {
+	if a.Listen == "" {
+		return nil
+	}
+	var errs []error
+	loopback := isLoopback(a.Listen)
+	errs = append(errs, hostPort("listen", a.Listen), oneOf("auth", a.Auth, "token", "mtls", "any", "none"))
+	if a.Auth == "none" && !loopback {
+		errs = append(errs, fmt.Errorf("auth: none is for loopback only and listen is %s: set auth: token with tokenFile, or listen: 127.0.0.1:8443", a.Listen))
+	}
+	if (a.Auth == "token" || a.Auth == "any") && a.TokenFile == "" {
+		errs = append(errs, errors.New("tokenFile: auth token needs a file with a token: make one with `head -c 32 /dev/urandom | base64 > FILE`, or set auth: none on loopback"))
+	}
+	if (a.Cert == "") != (a.Key == "") {
+		errs = append(errs, errors.New("certFile: certFile and keyFile go together: set both or none"))
+	}
+	if a.Cert == "" && !loopback {
+		errs = append(errs, fmt.Errorf("certFile: plain HTTP is for loopback only and listen is %s: set certFile and keyFile", a.Listen))
+	}
+	if (a.Auth == "mtls" || a.Auth == "any") && (a.ClientCA == "" || a.Cert == "") {
+		errs = append(errs, fmt.Errorf("clientCAFile: auth %s needs certFile, keyFile and clientCAFile: set them", a.Auth))
+	}
+	if a.Backlog < 1 || a.Buffer < 1 || a.Clients < 1 {
+		errs = append(errs, errors.New("backlog: backlog, clientBuffer and maxClients hold at least 1 each: raise the one that is lower"))
+	}
+	return errors.Join(errs...)
+}
+
+func isLoopback(listen string) bool {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.IsLoopback()
+}
