@@ -106,8 +106,7 @@ type API struct {
 	Cert      string `json:"certFile" flag:"api-cert-file" doc:"certificate of the API; empty for plain HTTP (loopback only)"`
 	Key       string `json:"keyFile" flag:"api-key-file" doc:"private key of the API"`
 	ClientCA  string `json:"clientCAFile" flag:"api-client-ca-file" doc:"certificates that may have signed a client's (auth mtls or any)"`
-	Backlog   int    `json:"backlog" doc:"records that the API keeps in memory for observe --last"`
-	Buffer    int    `json:"clientBuffer" doc:"records that wait for one slow client before it is told how many it lost"`
+	Backlog   int    `json:"backlog" doc:"records (1.3 KB each) that the API keeps in memory for observe --last and for slow clients"`
 	Clients   int    `json:"maxClients" doc:"live streams at once"`
 }
 
@@ -120,7 +119,7 @@ func DefaultAggregator() *Aggregator {
 		Correlate: Correlate{
 			ActiveTimeout: 60 * time.Second, InactiveTimeout: 90 * time.Second, HalfTimeout: 20 * time.Second, MaxConnections: 4 << 20,
 		},
-		API:     API{Listen: "127.0.0.1:8443", Auth: "token", Backlog: 1 << 16, Buffer: 8192, Clients: 100},
+		API:     API{Listen: "127.0.0.1:8443", Auth: "token", Backlog: 1 << 14, Clients: 100},
 		Metrics: obs.Config{Listen: "127.0.0.1:9642"},
 		Log:     obs.DefaultLogConfig(),
 	}
@@ -266,8 +265,8 @@ func (a *API) Validate() error {
 	if (a.Auth == "mtls" || a.Auth == "any") && (a.ClientCA == "" || a.Cert == "") {
 		errs = append(errs, fmt.Errorf("clientCAFile: auth %s needs certFile, keyFile and clientCAFile: set them", a.Auth))
 	}
-	if a.Backlog < 1 || a.Buffer < 1 || a.Clients < 1 {
-		errs = append(errs, errors.New("backlog: backlog, clientBuffer and maxClients hold at least 1 each: raise the one that is lower"))
+	if a.Backlog < 1 || a.Clients < 1 {
+		errs = append(errs, errors.New("backlog: backlog and maxClients hold at least 1 each: raise the one that is lower"))
 	}
 	return errors.Join(errs...)
 }
