@@ -1,0 +1,287 @@
+package api
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/internal/ledger"
+)
+
+func rec(conn uint64, port uint16) flow.Record {
+	var r flow.Record
+	r.SetEnd(time.Now().UnixMilli())
+	r.SetSrcIP(netip.MustParseAddr("10.0.0.1"))
+	r.SetDstIP(netip.MustParseAddr("10.0.0.2"))
+	r.SetDstPort(port)
+	r.SetProto(6)
+	r.SetConnID(conn)
+	return r
+}
+
+func server(t *testing.T, ring int) (*Server, *httptest.Server) {
+	t.Helper()
+	s := &Server{
+		Auth: AuthNone, MaxClients: 2, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Hub: NewHub(ring),
+		Books:    func() Books { return Books{Stages: []ledger.Line{{Stage: "collect"}}} },
+		NotReady: func() []string { return nil },
+	}
+	h := httptest.NewServer(s.Handler())
+	t.Cleanup(h.Close)
+	return s, h
+}
+
+// ports reads the dst.port of each flow and the notes of a stream.
+func ports(t *testing.T, body io.Reader) (got []int, notes []NoteBody) {
+	t.Helper()
+	sc := bufio.NewScanner(body)
+	for sc.Scan() {
+		if strings.HasPrefix(sc.Text(), `{"weir":`) {
+			var n Note
+			if err := json.Unmarshal(sc.Bytes(), &n); err != nil {
+				t.Fatal(err)
+			}
+			notes = append(notes, n.Weir)
+			continue
+		}
+		var r flow.Record
+		if err := flow.ParseJSON(sc.Bytes(), &r); err != nil {
+			t.Fatalf("%v in %s", err, sc.Text())
+		}
+		got = append(got, int(r.DstPort))
+	}
+	return got, notes
+}
+
+func get(t *testing.T, u string) (int, string) {
+	t.Helper()
+	res, err := http.Get(u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, string(b)
+}
+
+func TestBacklog(t *testing.T) {
+	s, h := server(t, 8)
+	s.Hub.Publish([]flow.Record{rec(1, 1), rec(2, 2), rec(1, 3), rec(3, 4), rec(4, 5)})
+	for _, c := range []struct {
+		query string
+		want  []int
+	}{
+		{"last=100", []int{2, 3, 4, 5}}, // of connection 1 only the newest record
+		{"last=2", []int{4, 5}},
+		{"last=2&where=!port%3D5", []int{3, 4}},
+		{"since=1h", []int{2, 3, 4, 5}},
+		{"last=9&since=2100-01-01T00:00:00Z", nil},
+		{"", nil},
+	} {
+		code, body := get(t, h.URL+"/api/v1/flows?"+c.query)
+		got, notes := ports(t, strings.NewReader(body))
+		if d := cmp.Diff(c.want, got); code != 200 || d != "" {
+			t.Errorf("%s: %d %s", c.query, code, d)
+		}
+		if d := cmp.Diff([]NoteBody{{End: true, Sent: uint64(len(c.want))}}, notes); d != "" {
+			t.Errorf("%s: %s", c.query, d)
+		}
+	}
+	for i := range 20 {
+		s.Hub.Publish([]flow.Record{rec(uint64(100+i), uint16(100+i))})
+	}
+	_, body := get(t, h.URL+"/api/v1/flows?last=100")
+	got, _ := ports(t, strings.NewReader(body))
+	if d := cmp.Diff([]int{112, 113, 114, 115, 116, 117, 118, 119}, got); d != "" {
+		t.Error("the ring keeps the newest: " + d)
+	}
+}
+
+func TestFollow(t *testing.T) {
+	s, h := server(t, 64)
+	ctx, cancel := context.WithCancel(t.Context())
+	req, err := http.NewRequestWithContext(ctx, "GET", h.URL+"/api/v1/flows?follow=true&where="+url.QueryEscape("port=443"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	s.Hub.Publish([]flow.Record{rec(1, 443), rec(2, 80), rec(3, 443)})
+	sc := bufio.NewScanner(res.Body)
+	for i := range 2 {
+		if !sc.Scan() || !strings.Contains(sc.Text(), `"dst.port":443`) {
+			t.Fatalf("line %d: %q", i, sc.Text())
+		}
+	}
+	cancel()
+	for range 100 {
+		if s.Streams() == 0 {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Error("the stream stayed after its client left")
+}
+
+// TestOvertaken: a reader that the ring has overtaken learns how many went by.
+func TestOvertaken(t *testing.T) {
+	h := NewHub(4)
+	for i := range 10 {
+		h.Publish([]flow.Record{rec(uint64(i), uint16(i))})
+	}
+	buf := make([]flow.Record, 3)
+	n, lost, next, _ := h.Read(1, buf)
+	if n != 3 || lost != 5 || next != 9 || buf[0].DstPort != 6 {
+		t.Errorf("n=%d lost=%d next=%d first=%d", n, lost, next, buf[0].DstPort)
+	}
+	n, lost, next, more := h.Read(next, buf)
+	if n != 1 || lost != 0 || next != 10 {
+		t.Errorf("n=%d lost=%d next=%d", n, lost, next)
+	}
+	select {
+	case <-more:
+		t.Error("there is no more yet")
+	default:
+	}
+	h.Publish([]flow.Record{rec(0, 0)})
+	<-more
+}
+
+func TestErrors(t *testing.T) {
+	_, h := server(t, 8)
+	for _, c := range []struct {
+		path string
+		code int
+		want string
+	}{
+		{"/api/v1/flows?where=port=x", 400, `where: port: \"x\" is no port`},
+		{"/api/v1/flows?where=prot", 400, "write key=value"},
+		{"/api/v1/flows?last=-1", 400, "last:"},
+		{"/api/v1/flows?since=yesterday", 400, "since:"},
+		{"/api/v1/flows?limit=3", 400, `unknown parameter \"limit\"`},
+		{"/api/v2/flows", 404, "below /api/v1/"},
+		{"/api/v1/ledger", 200, `"stage":"collect"`},
+		{"/api/v1/fields", 200, `"name":"outcome"`},
+		{"/api/v1/health", 200, `"ready":true`},
+		{"/api/v1/version", 200, `"version":`},
+	} {
+		code, body := get(t, h.URL+c.path)
+		if code != c.code || !strings.Contains(body, c.want) {
+			t.Errorf("%s = %d %s, want %d %s", c.path, code, body, c.code, c.want)
+		}
+	}
+}
+
+func TestAuth(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tokens")
+	if err := os.WriteFile(file, []byte("# people\n0123456789abcdef-one\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tokens, err := LoadTokens(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, h := server(t, 8)
+	s.Auth, s.Tokens = AuthToken, tokens
+	ask := func(header, value string) int {
+		req, err := http.NewRequest("GET", h.URL+"/api/v1/version", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if header != "" {
+			req.Header.Set(header, value)
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.Header.Get("X-Content-Type-Options") != "nosniff" {
+			t.Error("no security headers")
+		}
+		return res.StatusCode
+	}
+	for _, c := range []struct {
+		header, value string
+		code          int
+	}{
+		{"", "", 401},
+		{"Authorization", "Bearer wrong", 401},
+		{"Authorization", "Basic 0123456789abcdef-one", 401},
+		{"Authorization", "Bearer 0123456789abcdef-one", 200},
+		{"Authorization", "Bearer # people", 401},
+	} {
+		if got := ask(c.header, c.value); got != c.code {
+			t.Errorf("%s: %s = %d, want %d", c.header, c.value, got, c.code)
+		}
+	}
+	// A new token is in force without a restart.
+	if err := os.WriteFile(file, []byte("0123456789abcdef-two-longer\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tokens.checked = time.Time{}
+	if got := ask("Authorization", "Bearer 0123456789abcdef-two-longer"); got != 200 {
+		t.Errorf("new token: %d", got)
+	}
+	s.Auth = AuthNone
+	if got := ask("Origin", "https://evil.example"); got != 403 {
+		t.Errorf("another origin: %d", got)
+	}
+}
+
+func TestTokenFiles(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []struct {
+		name, text string
+		mode       os.FileMode
+		want       string
+	}{
+		{"empty", "# nothing\n", 0o600, "holds no token"},
+		{"short", "secret\n", 0o600, "short:1: a token of 6 characters"},
+		{"open", "0123456789abcdef\n", 0o644, "chmod 600"},
+	} {
+		p := filepath.Join(dir, c.name)
+		if err := os.WriteFile(p, []byte(c.text), c.mode); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := LoadTokens(p); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+	}
+	if _, err := LoadTokens(filepath.Join(dir, "absent")); err == nil {
+		t.Error("an absent file was accepted")
+	}
+}
+
+func BenchmarkPublish(b *testing.B) {
+	h := NewHub(1 << 14)
+	recs := make([]flow.Record, 100)
+	for i := range recs {
+		recs[i] = rec(uint64(i), 1)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		h.Publish(recs)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/100, "ns/record")
+}
