@@ -22,6 +22,7 @@ var layer = map[string]int{
 	"internal/cluster":     0,
 	"internal/ledger":      0,
 	"internal/version":     0,
+	"internal/selector":    1,
 	"api/ipfix":            1,
 	"exporter/track":       1,
 	"exporter/enrich":      1,
