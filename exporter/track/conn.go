@@ -1,9 +1,3 @@
-// Package track turns observations of conntrack entries into exports: a state
-// machine with time as argument (Observe, Expire), no I/O, no clock.
-//
-// In: Conn values from a dump or a DESTROY event. Out: Export values with deltas.
-// If we die here, the entries are still in the kernel; the next process reads
-// them again and the correlator takes their totals, so nothing counts twice.
 package track
 
 import "github.com/weirnet/weir/api/flow"
