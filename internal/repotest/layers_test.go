@@ -44,6 +44,7 @@ var layer = map[string]int{
 	"aggregator":           3,
 	"internal/cli":         3,
 	"internal/demo":        3,
+	"deploy":               0,
 }
 
 // trees lists layers that a whole tree shares: sinks/jsonl is as sinks.
