@@ -13,7 +13,7 @@ func ptr[T any](v T) *T { return &v }
 // that are given back after all were taken.
 func secure(add ...corev1.Capability) *corev1.SecurityContext {
 	return &corev1.SecurityContext{
-		AllowPrivilegeEscalation: ptr(false), ReadOnlyRootFilesystem: ptr(true),
+		AllowPrivilegeEscalation: new(false), ReadOnlyRootFilesystem: new(true),
 		Capabilities:   &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}, Add: add},
 		SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 	}
@@ -45,16 +45,16 @@ func configFile(name string) corev1.Volume {
 
 func secret(volume, name string) corev1.Volume {
 	return corev1.Volume{Name: volume, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
-		SecretName: name, DefaultMode: ptr(int32(0o440)),
+		SecretName: name, DefaultMode: new(int32(0o440)),
 	}}}
 }
 
 func (p params) agentPod() corev1.PodSpec {
 	return corev1.PodSpec{
-		ServiceAccountName: agent, AutomountServiceAccountToken: ptr(true),
+		ServiceAccountName: agent, AutomountServiceAccountToken: new(true),
 		HostNetwork: true, DNSPolicy: corev1.DNSClusterFirstWithHostNet,
 		PriorityClassName:             "system-node-critical",
-		TerminationGracePeriodSeconds: ptr(int64(25)),
+		TerminationGracePeriodSeconds: new(int64(25)),
 		Tolerations:                   []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
 		NodeSelector:                  map[string]string{corev1.LabelOSStable: "linux"},
 		Containers: []corev1.Container{{
@@ -68,7 +68,7 @@ func (p params) agentPod() corev1.PodSpec {
 			// container go to root only.
 			SecurityContext: func() *corev1.SecurityContext {
 				s := secure("NET_ADMIN")
-				s.RunAsUser = ptr(int64(0))
+				s.RunAsUser = new(int64(0))
 				return s
 			}(),
 			Resources:      requests("50m", "64Mi", "1Gi"),
@@ -82,12 +82,12 @@ func (p params) agentPod() corev1.PodSpec {
 
 func (p params) aggregatorPod() corev1.PodSpec {
 	return corev1.PodSpec{
-		ServiceAccountName: aggregator, AutomountServiceAccountToken: ptr(false), EnableServiceLinks: ptr(false),
-		TerminationGracePeriodSeconds: ptr(int64(45)),
+		ServiceAccountName: aggregator, AutomountServiceAccountToken: new(false), EnableServiceLinks: new(false),
+		TerminationGracePeriodSeconds: new(int64(45)),
 		NodeSelector:                  map[string]string{corev1.LabelOSStable: "linux"},
 		SecurityContext: &corev1.PodSecurityContext{
-			RunAsNonRoot: ptr(true), RunAsUser: ptr(int64(nobody)), RunAsGroup: ptr(int64(nobody)), FSGroup: ptr(int64(nobody)),
-			FSGroupChangePolicy: ptr(corev1.FSGroupChangeOnRootMismatch),
+			RunAsNonRoot: new(true), RunAsUser: new(int64(nobody)), RunAsGroup: new(int64(nobody)), FSGroup: new(int64(nobody)),
+			FSGroupChangePolicy: new(corev1.FSGroupChangeOnRootMismatch),
 			SeccompProfile:      &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 		},
 		TopologySpreadConstraints: []corev1.TopologySpreadConstraint{{
