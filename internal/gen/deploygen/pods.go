@@ -7,8 +7,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-func ptr[T any](v T) *T { return &v }
-
 // secure is the security context of both containers; add lists the capabilities
 // that are given back after all were taken.
 func secure(add ...corev1.Capability) *corev1.SecurityContext {
