@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os/exec"
@@ -117,8 +118,7 @@ func joinHost(fabric *space) error {
 	}
 	nl, err := netlink.NewHandleAt(own)
 	if err != nil {
-		own.Close()
-		return err
+		return errors.Join(err, own.Close())
 	}
 	host := &space{name: "this machine", fd: own, nl: nl}
 	defer host.close()

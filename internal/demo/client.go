@@ -80,6 +80,7 @@ func stream(ctx context.Context, s *shape, dst netip.AddrPort) {
 	case tcpVanish:
 		time.Sleep(500 * time.Millisecond)
 		vanish(c)
+	default: // the deferred close is the end
 	}
 }
 
@@ -149,7 +150,7 @@ func ping(s *shape, dst netip.Addr, round int) {
 	if err != nil {
 		return
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	for seq := range 3 {
 		m := icmp.Message{Type: typ, Body: &icmp.Echo{ID: (os.Getpid()<<4 + round) & 0xffff, Seq: seq, Data: make([]byte, 56)}}
 		raw, err := m.Marshal(nil)

@@ -2,8 +2,12 @@ package demo
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -15,8 +19,60 @@ func Command() *cobra.Command {
 		Short: "Bring up a small world in network namespaces and watch its flows",
 		Args:  cobra.NoArgs,
 	}
-	cmd.AddCommand(downCommand(), podCommand())
+	cmd.AddCommand(runCommand(), upCommand(), downCommand(), podCommand())
 	return cmd
+}
+
+// untilSignal is a context that SIGINT and SIGTERM end. A second signal kills at
+// once; the next start, or down, clears what that leaves.
+func untilSignal(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
+}
+
+func runCommand() *cobra.Command {
+	var length time.Duration
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Bring the demo up, stream its flows, and take it down at Ctrl-C",
+		Long: `Bring the demo up, stream its flows, and take it down at Ctrl-C or after --for.
+
+With --for it ends with a report: what was made, what arrived, with which outcome,
+and the books. It exits 0 only if every shape of traffic that conntrack can see
+arrived with an outcome that is right for it and the books balance.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, stop := untilSignal(context.WithoutCancel(cmd.Context()))
+			defer stop()
+			if os.Geteuid() != 0 {
+				fmt.Fprintln(cmd.OutOrStdout(), "no root: replaying a recorded conntrack stream instead of building the world")
+				return replay(ctx, cmd.OutOrStdout(), length)
+			}
+			return run(ctx, cmd.OutOrStdout(), length)
+		},
+	}
+	cmd.Flags().DurationVar(&length, "for", 0, "end by itself after this time, with a report (0: at Ctrl-C)")
+	return cmd
+}
+
+func upCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "up",
+		Short: "Bring the demo up and leave it running; `weirctl demo down` ends it",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if os.Geteuid() != 0 {
+				return errors.New("demo up needs root for network namespaces: run it with sudo, or `weirctl demo run`, which replays a recording without root")
+			}
+			ctx, stop := untilSignal(context.WithoutCancel(cmd.Context()))
+			defer stop()
+			if _, err := bringUp(ctx, cmd.OutOrStdout()); err != nil {
+				return errors.Join(err, down())
+			}
+			return nil
+		},
+	}
 }
 
 func downCommand() *cobra.Command {
@@ -24,7 +80,12 @@ func downCommand() *cobra.Command {
 		Use:   "down",
 		Short: "Remove whatever the demo left: processes, namespaces, files",
 		Args:  cobra.NoArgs,
-		RunE:  func(*cobra.Command, []string) error { return down() },
+		RunE: func(*cobra.Command, []string) error {
+			if os.Geteuid() != 0 {
+				return errors.New("demo down needs root, as the demo did: run it with sudo")
+			}
+			return down()
+		},
 	}
 }
 
@@ -43,7 +104,7 @@ func podCommand() *cobra.Command {
 			if args[0] != outside && w.pod(args[0]) == nil {
 				return errNoPod(args[0])
 			}
-			ctx, stop := signal.NotifyContext(context.WithoutCancel(cmd.Context()), syscall.SIGTERM, syscall.SIGINT)
+			ctx, stop := untilSignal(context.WithoutCancel(cmd.Context()))
 			defer stop()
 			return newGenerator(w, args[0]).run(ctx)
 		},

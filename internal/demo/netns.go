@@ -24,7 +24,7 @@ type space struct {
 
 func (s *space) close() {
 	s.nl.Close()
-	s.fd.Close()
+	_ = s.fd.Close() // a namespace lives on by its name
 }
 
 // newSpace makes the namespace prefix+name, with loopback up and sysctls set
@@ -83,7 +83,7 @@ func inSpace(name string, f func() error) error {
 		if err != nil {
 			return fmt.Errorf("open namespace %s: %w", name, err)
 		}
-		defer ns.Close()
+		defer func() { _ = ns.Close() }()
 		if err := netns.Set(ns); err != nil {
 			return fmt.Errorf("enter namespace %s: %w", name, err)
 		}

@@ -23,10 +23,10 @@ type process struct {
 
 // start runs p in the background. It leads a process group of its own, so that
 // Ctrl-C at the terminal reaches only the demo, which then ends all in order.
-func start(p process) (*exec.Cmd, error) {
+func start(p process) error {
 	log, err := os.Create(filepath.Join(runDir, "log", p.name+".log"))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer log.Close()
 	cmd := exec.Command(p.path, p.args...)
@@ -38,10 +38,10 @@ func start(p process) (*exec.Cmd, error) {
 		run = func() error { return inSpace(p.space, cmd.Start) }
 	}
 	if err := run(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", p.name, err)
+		return fmt.Errorf("start %s: %w", p.name, err)
 	}
 	go func() { _ = cmd.Wait() }() // reap it; its log tells how it ended
-	return cmd, nil
+	return nil
 }
 
 // processes lists the pids of the demo's processes, whoever started them.

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 )
@@ -103,11 +104,11 @@ func readMade() (map[string]int, error) {
 // target is the address that a shape dials.
 func (w *world) target(s *shape) (netip.AddrPort, error) {
 	addrs := outsideAddrs()
-	switch {
-	case s.to == outside:
-	case len(s.to) > 4 && s.to[:4] == "svc/":
-		addrs = w.service(s.to[4:]).vips
-	case len(s.to) > 9 && s.to[:9] == "nodeport/":
+	switch how, name, _ := strings.Cut(s.to, "/"); how {
+	case outside:
+	case "svc":
+		addrs = w.service(name).vips
+	case "nodeport":
 		addrs = w.nodes[0].addrs
 	default:
 		p := w.pod(s.to)
@@ -126,14 +127,9 @@ func (w *world) target(s *shape) (netip.AddrPort, error) {
 
 // servers lists the pods (or outside) at which a shape may arrive.
 func (w *world) servers(s *shape) []string {
-	name := s.to
-	switch {
-	case len(s.to) > 4 && s.to[:4] == "svc/":
-		name = s.to[4:]
-	case len(s.to) > 9 && s.to[:9] == "nodeport/":
-		name = s.to[9:]
-	default:
-		return []string{s.to}
+	how, name, ok := strings.Cut(s.to, "/")
+	if !ok {
+		return []string{how}
 	}
 	var list []string
 	for _, b := range w.service(name).backends {

@@ -44,7 +44,7 @@ func startTraffic(w *world) error {
 		if p := w.pod(name); p != nil && p.host {
 			space = prefix + p.node
 		}
-		if _, err := start(process{name: "pod-" + name, space: space, path: self, args: []string{"demo", "pod", name}}); err != nil {
+		if err := start(process{name: "pod-" + name, space: space, path: self, args: []string{"demo", "pod", name}}); err != nil {
 			return err
 		}
 	}

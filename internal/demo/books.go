@@ -1,0 +1,74 @@
+package demo
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/weirnet/weir/aggregator/api"
+	"github.com/weirnet/weir/internal/ledger"
+)
+
+// readBooks asks the aggregator for all ledgers: its own and those of the agents.
+func readBooks(agents int) (*api.Books, error) {
+	client := http.Client{Timeout: 5 * time.Second}
+	resp, err := client.Get("http://" + apiAddr + "/api/v1/ledger")
+	if err != nil {
+		return nil, fmt.Errorf("ask for the ledger: %w", err)
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
+	if err != nil {
+		return nil, fmt.Errorf("ask for the ledger: %w", err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("ask for the ledger: %s: %s", resp.Status, raw)
+	}
+	var books api.Books
+	if err := json.Unmarshal(raw, &books); err != nil {
+		return nil, fmt.Errorf("read the ledger: %w", err)
+	}
+	if len(books.Stages) == 0 || len(books.Agents) != agents {
+		return nil, fmt.Errorf("the ledger holds %d stages and %d agents: want some and %d", len(books.Stages), len(books.Agents), agents)
+	}
+	return &books, nil
+}
+
+// difference adds up what the books cannot account for, stage by stage.
+func difference(books *api.Books) (records, connections, bytes int64) {
+	add := func(lines []ledger.Line) {
+		for i := range lines {
+			r, c, y := lines[i].Diff()
+			records, connections, bytes = records+abs(r), connections+abs(c), bytes+abs(y)
+		}
+	}
+	add(books.Stages)
+	for _, a := range books.Agents {
+		add(a.Stages)
+	}
+	return records, connections, bytes
+}
+
+func abs(v int64) int64 { return max(v, -v) }
+
+// printBooks prints a line a stage.
+func printBooks(out io.Writer, books *api.Books) {
+	fmt.Fprintf(out, "\n%-11s %-20s %9s %9s %6s  %s\n", "ledger", "stage", "in", "out", "held", "lost")
+	show := func(process string, lines []ledger.Line) {
+		for i := range lines {
+			l := &lines[i]
+			lost := make([]string, 0, len(l.Lost))
+			for _, r := range l.Reasons() {
+				lost = append(lost, fmt.Sprintf("%s %d", r, l.Lost[r].Records))
+			}
+			fmt.Fprintf(out, "%-11s %-20s %9d %9d %6d  %s\n", process, l.Stage, l.In.Records, l.Out.Records, l.Held.Records, cmpOr(strings.Join(lost, ", "), "-"))
+		}
+	}
+	for _, a := range books.Agents {
+		show(a.Agent, a.Stages)
+	}
+	show("aggregator", books.Stages)
+}

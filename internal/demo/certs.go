@@ -1,0 +1,3 @@
+package demo
+
+func makeCerts(*world) error { return nil }
