@@ -1,0 +1,225 @@
+package ipfix
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/weirnet/weir/api/flow"
+)
+
+// VarLen marks an element of variable length (RFC 7011 section 7).
+const VarLen = 65535
+
+const (
+	maxTemplateFields = 1024
+	minTemplateID     = 256
+)
+
+type stepKind uint8
+
+const (
+	stepSkip stepKind = iota
+	stepSkipVar
+	stepU8
+	stepU16
+	stepU32
+	stepU64
+	stepUint // reduced-size unsigned (RFC 7011 section 6.2)
+	stepInt  // signed, any size
+	stepBool
+	stepSeconds
+	stepMillis
+	stepString
+	stepStringFixed
+	stepIPv4
+	stepIPv6
+	stepOctets
+	stepPresence
+)
+
+// step is one element of a compiled template.
+type step struct {
+	kind  stepKind
+	field flow.FieldID
+	typ   flow.Type
+	size  uint16 // bytes on the wire; VarLen for variable
+	off   uintptr
+	// weak: another element of the template says the same better (seconds beside
+	// milliseconds) or as an alternative (the other address family): it never
+	// overwrites a value and a zero says nothing.
+	weak bool
+}
+
+// Template is an ordered list of elements, compiled. It is immutable.
+type Template struct {
+	ID    uint16
+	Elems []flow.Element
+
+	scopes   int // options template when above 0
+	steps    []step
+	minLen   int
+	mask     flow.Mask
+	presence bool
+	unknown  int
+}
+
+type elemKey struct {
+	pen uint32
+	id  uint16
+}
+
+type elemRef struct {
+	field flow.FieldID
+	rank  int
+	elem  flow.Element
+}
+
+// fieldOf maps every element of the schema to its field.
+var fieldOf = sync.OnceValue(func() map[elemKey]elemRef {
+	m := make(map[elemKey]elemRef, 192)
+	for i := range flow.Fields {
+		for rank, e := range flow.Fields[i].Elems {
+			m[elemKey{e.PEN, e.ID}] = elemRef{flow.FieldID(i), rank, e}
+		}
+	}
+	m[elemKey{flow.PresenceElement.PEN, flow.PresenceElement.ID}] = elemRef{flow.NumFields, 0, flow.PresenceElement}
+	return m
+})
+
+// Lookup finds the schema's element by enterprise number and id.
+func Lookup(pen uint32, id uint16) (flow.Element, bool) {
+	r, ok := fieldOf()[elemKey{pen, id}]
+	return r.elem, ok
+}
+
+// NewTemplate compiles elements. Those that the schema does not know are kept:
+// skipped in decoding and zero in encoding. It fails on an id under 256, on no
+// elements or too many, and on elements whose records could be empty.
+func NewTemplate(id uint16, elems []flow.Element) (*Template, error) {
+	return newTemplate(id, elems, 0)
+}
+
+func newTemplate(id uint16, elems []flow.Element, scopes int) (*Template, error) {
+	if id < minTemplateID {
+		return nil, fmt.Errorf("ipfix: template id %d is below %d", id, minTemplateID)
+	}
+	if len(elems) == 0 || len(elems) > maxTemplateFields {
+		return nil, fmt.Errorf("ipfix: template %d has %d elements, want 1 to %d", id, len(elems), maxTemplateFields)
+	}
+	t := &Template{ID: id, Elems: elems, scopes: scopes, steps: make([]step, 0, len(elems))}
+	best := map[flow.FieldID]int{}
+	for _, e := range elems {
+		if r, ok := fieldOf()[elemKey{e.PEN, e.ID}]; ok && int(r.field) < flow.NumFields {
+			if b, seen := best[r.field]; !seen || r.rank < b {
+				best[r.field] = r.rank
+			}
+		}
+	}
+	for _, e := range elems {
+		s := compileStep(e)
+		if s.kind > stepSkipVar && s.kind != stepPresence {
+			r := fieldOf()[elemKey{e.PEN, e.ID}]
+			s.weak = r.rank != best[r.field]
+			t.mask.Set(s.field)
+		}
+		switch s.kind {
+		case stepSkip, stepSkipVar:
+			t.unknown++
+		case stepPresence:
+			t.presence = true
+		}
+		if s.size == VarLen {
+			t.minLen++
+		} else {
+			t.minLen += int(s.size)
+		}
+		t.steps = append(t.steps, s)
+	}
+	if t.minLen == 0 {
+		return nil, fmt.Errorf("ipfix: template %d describes empty records", id)
+	}
+	return t, nil
+}
+
+func compileStep(e flow.Element) step {
+	skip := step{kind: stepSkip, size: e.Len}
+	if e.Len == VarLen {
+		skip.kind = stepSkipVar
+	}
+	r, ok := fieldOf()[elemKey{e.PEN, e.ID}]
+	if !ok {
+		return skip
+	}
+	if int(r.field) == flow.NumFields {
+		if e.Len != flow.PresenceElement.Len {
+			return skip
+		}
+		return step{kind: stepPresence, size: e.Len}
+	}
+	s := step{field: r.field, typ: flow.Fields[r.field].Type, size: e.Len, off: flow.Offsets[r.field]}
+	s.kind = kindOf(r.elem.Enc, e.Len)
+	if s.kind == stepSkip {
+		return skip
+	}
+	return s
+}
+
+// kindOf picks the step for an encoding at a length; stepSkip where the length is
+// none that the encoding allows.
+func kindOf(enc flow.Encoding, n uint16) stepKind {
+	switch enc {
+	case flow.EncUnsigned:
+		switch {
+		case n == 1:
+			return stepU8
+		case n == 2:
+			return stepU16
+		case n == 4:
+			return stepU32
+		case n == 8:
+			return stepU64
+		case n > 0 && n < 8:
+			return stepUint
+		}
+	case flow.EncSigned:
+		if n > 0 && n <= 8 {
+			return stepInt
+		}
+	case flow.EncBool:
+		if n == 1 {
+			return stepBool
+		}
+	case flow.EncSeconds:
+		if n == 4 {
+			return stepSeconds
+		}
+	case flow.EncMillis:
+		if n == 8 {
+			return stepMillis
+		}
+	case flow.EncString:
+		if n == VarLen {
+			return stepString
+		}
+		return stepStringFixed
+	case flow.EncIPv4:
+		if n == 4 {
+			return stepIPv4
+		}
+	case flow.EncIPv6:
+		if n == 16 {
+			return stepIPv6
+		}
+	case flow.EncOctets:
+		if n == 16 {
+			return stepOctets
+		}
+	}
+	return stepSkip
+}
+
+// Mask gives the fields that the template can carry.
+func (t *Template) Mask() flow.Mask { return t.mask }
+
+// Unknown counts the elements that the schema does not know.
+func (t *Template) Unknown() int { return t.unknown }
