@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -107,7 +108,7 @@ func (m *image) write(path string) error {
 	if err != nil {
 		return err
 	}
-	index.Annotations = map[string]string{"org.opencontainers.image.ref.name": m.version, "io.containerd.image.name": "weir/" + m.name + ":" + m.version}
+	index.Annotations = map[string]string{"org.opencontainers.image.ref.name": m.version, "io.containerd.image.name": "weir/" + strings.TrimPrefix(m.name, "weir-") + ":" + m.version}
 	top, err := json.Marshal(map[string]any{"schemaVersion": 2, "mediaType": typeIndex, "manifests": []descriptor{index}})
 	if err != nil {
 		return err

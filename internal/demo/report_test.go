@@ -1,0 +1,99 @@
+package demo
+
+import (
+	"bytes"
+	"context"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/weirnet/weir/api/flow"
+)
+
+// record is what the aggregator writes for one connection of a shape.
+func record(w *world, s *shape, port uint16, o flow.Outcome) flow.Record {
+	var r flow.Record
+	r.SetSrcIP(netip.MustParseAddr("10.77.11.10"))
+	if s.family == 6 {
+		r.SetSrcIP(netip.MustParseAddr("fd77:11::10"))
+	}
+	dst, err := w.target(s)
+	if err != nil {
+		panic(err)
+	}
+	r.SetDstIP(dst.Addr())
+	r.SetSrcPort(port)
+	r.SetDstPort(s.server)
+	r.SetProto(map[string]uint8{"tcp": 6, "udp": 17, "icmp": 1}[s.kind.proto()])
+	if o != flow.OutcomeUnknown {
+		r.SetOutcome(o)
+	}
+	r.SetSeenBy(flow.SeenByBoth)
+	return r
+}
+
+// TestReport feeds a tally what a good run writes, then spoils it a bit at a time.
+func TestReport(t *testing.T) {
+	w, err := readWorld()
+	if err != nil {
+		t.Fatal(err)
+	}
+	outcome := map[string]flow.Outcome{}
+	for i, word := range flow.OutcomeWords {
+		outcome[word] = flow.Outcome(i)
+	}
+	good := map[string]flow.Record{}
+	made := map[string]int{}
+	for i, s := range shapes() {
+		made[s.name] = 1
+		if s.blind == "" {
+			good[s.name] = record(w, &s, uint16(20000+i), outcome[s.want[0]])
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		spoil  func(m map[string]flow.Record, made map[string]int)
+		faults int
+		says   string
+	}{
+		{"all well", func(map[string]flow.Record, map[string]int) {}, 0, "not seen: a SYN dropped"},
+		{"one shape missing", func(m map[string]flow.Record, _ map[string]int) { delete(m, "udp-echo") }, 1, "none arrived"},
+		{"wrong outcome", func(m map[string]flow.Record, _ map[string]int) {
+			r := m["tcp-reset"]
+			r.SetOutcome(flow.OutcomeOK)
+			m["tcp-reset"] = r
+		}, 1, "want outcome reset"},
+		{"not made", func(_ map[string]flow.Record, made map[string]int) { made["icmp-echo"] = 0 }, 1, "no such connection was made"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			recs, counts := map[string]flow.Record{}, map[string]int{}
+			for k, v := range good {
+				recs[k] = v
+			}
+			for k, v := range made {
+				counts[k] = v
+			}
+			c.spoil(recs, counts)
+			var lines []byte
+			for _, r := range recs {
+				lines = append(flow.AppendJSON(lines, &r), '\n')
+			}
+			path := filepath.Join(t.TempDir(), "flows.jsonl")
+			if err := os.WriteFile(path, lines, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			ctx, stop := context.WithCancel(t.Context())
+			tl := follow(ctx, path)
+			stop()
+			if err := tl.wait(); err != nil {
+				t.Fatal(err)
+			}
+			var out bytes.Buffer
+			if n := tl.printReport(&out, counts); n != c.faults || !strings.Contains(out.String(), c.says) {
+				t.Errorf("%d faults, want %d with %q:\n%s", n, c.faults, c.says, out.String())
+			}
+		})
+	}
+}
