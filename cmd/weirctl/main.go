@@ -1,0 +1,22 @@
+// Command weirctl shows the flows of a cluster. Installed as kubectl-weir it is
+// `kubectl weir`.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/weirnet/weir/internal/cli"
+	"github.com/weirnet/weir/internal/demo"
+)
+
+var version string // set by the linker
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := cli.Main(ctx, version, os.Args, demo.Command())
+	stop()
+	os.Exit(code)
+}

@@ -1,0 +1,133 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"io"
+	"log/slog"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/weirnet/weir/aggregator/api"
+	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/internal/ledger"
+	"github.com/weirnet/weir/internal/version"
+)
+
+var update = flag.Bool("update", false, "write the golden parts of the scripts again")
+
+// TestMain makes weirctl and kubectl-weir commands of the scripts.
+func TestMain(m *testing.M) {
+	run := func() {
+		env := stdEnv(version.Info{Version: "v0.1.0", Go: "go1.26", Platform: "linux/amd64"}, nil)
+		env.Now = func() time.Time { return time.Date(2026, 3, 14, 4, 0, 0, 0, time.UTC) }
+		os.Exit(Run(context.Background(), env, os.Args))
+	}
+	testscript.Main(m, map[string]func(){"weirctl": run, "kubectl-weir": run})
+}
+
+// TestScripts runs testdata/*.txtar. `server FILE` serves the flows of a file of
+// JSON lines with a ledger that has losses, and sets WEIR_SERVER; `status N CMD`
+// wants that exit status.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:           "testdata",
+		UpdateScripts: *update,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"server": serve,
+			"status": status,
+		},
+	})
+}
+
+func status(ts *testscript.TestScript, _ bool, args []string) {
+	err := ts.Exec(args[1], args[2:]...)
+	got := "0"
+	if err != nil {
+		got = strings.TrimPrefix(err.Error(), "exit status ")
+	}
+	if got != args[0] {
+		ts.Fatalf("exit status %s, want %s", got, args[0])
+	}
+}
+
+func serve(ts *testscript.TestScript, _ bool, args []string) {
+	s := &api.Server{
+		Auth: api.AuthNone, MaxClients: 4, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Hub: api.NewHub(1024),
+		Version:  version.Info{Version: "v0.1.0", Go: "go1.26", Platform: "linux/amd64"},
+		NotReady: func() []string { return nil },
+		Books: func() api.Books {
+			return api.Books{
+				Stages: []ledger.Line{
+					{Stage: "collect", In: ledger.Amount{Records: 100, Connections: 40, Bytes: 5000}, Out: ledger.Amount{Records: 97, Connections: 39, Bytes: 4800}, Lost: map[string]ledger.Amount{"queue_full": {Records: 3, Connections: 1, Bytes: 200}}},
+				},
+				Agents: []api.AgentBooks{{Agent: "node-1", Stages: []ledger.Line{
+					{Stage: "track", In: ledger.Amount{Records: 50, Connections: 20, Bytes: 2500}, Out: ledger.Amount{Records: 48, Connections: 19, Bytes: 2400}, Held: ledger.Amount{Records: 2, Connections: 1, Bytes: 100}},
+				}}},
+			}
+		},
+	}
+	if len(args) > 1 && args[1] == "token" {
+		file := ts.MkAbs("token")
+		ts.Check(os.Chmod(file, 0o600))
+		tokens, err := api.LoadTokens(file)
+		ts.Check(err)
+		s.Auth, s.Tokens = api.AuthToken, tokens
+	}
+	for line := range bytes.Lines([]byte(ts.ReadFile(args[0]))) {
+		var r flow.Record
+		if err := flow.ParseJSON(bytes.TrimSpace(line), &r); err != nil {
+			ts.Fatalf("%s: %v", args[0], err)
+		}
+		s.Hub.Publish([]flow.Record{r})
+	}
+	h := httptest.NewServer(s.Handler())
+	ts.Defer(h.Close)
+	ts.Setenv("WEIR_SERVER", h.URL)
+}
+
+func TestClean(t *testing.T) {
+	for in, want := range map[string]string{
+		"shop/cart":    "shop/cart",
+		"naïve-名":      "naïve-名",
+		"a\x1b[31mred": `a\u001b[31mred`,
+		"a\nb\x00":     `a\u000ab\u0000`,
+		"\u009b2J":     `\u009b2J`,
+		"abc\u202egnp": `abc\u202egnp`,
+		"bad\xffutf":   `bad\xffutf`,
+		"\U000e0041":   `\U000e0041`,
+		"\u2028line":   `\u2028line`,
+	} {
+		if got := clean(in); got != want {
+			t.Errorf("clean(%q) = %q, want %q", in, got, want)
+		}
+	}
+	if got := string(cleanJSON([]byte("{\"a\":\"x\u009b\U000e0041\"}"))); got != `{"a":"x\u009b\udb40\udc41"}` {
+		t.Errorf("cleanJSON = %s", got)
+	}
+}
+
+func TestSize(t *testing.T) {
+	for n, want := range map[uint64]string{0: "0 B", 999: "999 B", 1000: "1.0 kB", 1500: "1.5 kB", 99940: "99.9 kB", 99960: "100 kB", 999499: "999 kB", 999500: "1.0 MB", 1 << 40: "1.1 TB"} {
+		if got := size(n); got != want {
+			t.Errorf("size(%d) = %s, want %s", n, got, want)
+		}
+	}
+}
+
+func FuzzClean(f *testing.F) {
+	f.Add("a\x1b[0m\xff")
+	f.Fuzz(func(t *testing.T, s string) {
+		for _, r := range clean(s) {
+			if unsafeRune(r) {
+				t.Errorf("clean(%q) lets %U pass", s, r)
+			}
+		}
+	})
+}

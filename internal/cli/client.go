@@ -1,0 +1,213 @@
+package cli
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// client asks the aggregator.
+type client struct {
+	env                              *Env
+	server, tokenFile, ca, cert, key string
+	serverName                       string
+	timeout                          time.Duration
+	http                             *http.Client
+	base                             *url.URL
+	token                            string
+}
+
+const defaultServer = "127.0.0.1:8443"
+
+func (c *client) bind(root *cobra.Command) {
+	f := root.PersistentFlags()
+	f.StringVar(&c.server, "server", "", "aggregator's API as HOST:PORT or URL (WEIR_SERVER; default "+defaultServer+")")
+	f.StringVar(&c.tokenFile, "token-file", "", "file with the bearer token (WEIR_TOKEN_FILE)")
+	f.StringVar(&c.ca, "ca-file", "", "certificates that may have signed the server's (WEIR_CA_FILE)")
+	f.StringVar(&c.cert, "cert-file", "", "client certificate")
+	f.StringVar(&c.key, "key-file", "", "key of the client certificate")
+	f.StringVar(&c.serverName, "server-name", "", "name that the server's certificate must hold")
+	f.DurationVar(&c.timeout, "timeout", 10*time.Second, "how long to wait for the server's first answer")
+}
+
+func flagNames(cmd *cobra.Command) []string {
+	var names []string
+	add := func(f *pflag.Flag) { names = append(names, f.Name) }
+	cmd.Flags().VisitAll(add)
+	cmd.InheritedFlags().VisitAll(add)
+	return names
+}
+
+// open reads the flags and the environment; a flag beats the environment.
+func (c *client) open() error {
+	if c.http != nil {
+		return nil
+	}
+	pick := func(flag, env, dflt string) string {
+		if flag != "" {
+			return flag
+		}
+		if v := c.env.Getenv(env); v != "" {
+			return v
+		}
+		return dflt
+	}
+	server := pick(c.server, "WEIR_SERVER", defaultServer)
+	ca := pick(c.ca, "WEIR_CA_FILE", "")
+	tokenFile := pick(c.tokenFile, "WEIR_TOKEN_FILE", "")
+	var err error
+	if c.base, err = serverURL(server, ca != "" || c.cert != ""); err != nil {
+		return err
+	}
+	if tokenFile != "" {
+		b, err := os.ReadFile(tokenFile)
+		if err != nil {
+			return fmt.Errorf("read the token: %w", err)
+		}
+		for line := range strings.Lines(string(b)) {
+			if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+				c.token = line
+				break
+			}
+		}
+		if c.token == "" {
+			return fmt.Errorf("read the token: %s holds none", tokenFile)
+		}
+		if host := c.base.Hostname(); c.base.Scheme == "http" && !isLoopback(host) {
+			return usagef("a token would be sent to %s in the clear: use https://", host)
+		}
+	}
+	tc := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.serverName}
+	if ca != "" {
+		pem, err := os.ReadFile(ca)
+		if err != nil {
+			return fmt.Errorf("read the CA: %w", err)
+		}
+		tc.RootCAs = x509.NewCertPool()
+		if !tc.RootCAs.AppendCertsFromPEM(pem) {
+			return fmt.Errorf("read the CA: %s holds no PEM certificate", ca)
+		}
+	}
+	if c.cert != "" || c.key != "" {
+		pair, err := tls.LoadX509KeyPair(c.cert, c.key)
+		if err != nil {
+			return fmt.Errorf("read --cert-file and --key-file: %w", err)
+		}
+		tc.Certificates = []tls.Certificate{pair}
+	}
+	c.http = &http.Client{Transport: &http.Transport{
+		TLSClientConfig: tc, ResponseHeaderTimeout: c.timeout, TLSHandshakeTimeout: c.timeout,
+		DialContext: (&net.Dialer{Timeout: c.timeout}).DialContext, Proxy: http.ProxyFromEnvironment,
+	}}
+	return nil
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// serverURL takes HOST:PORT as https, and as http on loopback where no certificate
+// is given.
+func serverURL(s string, secure bool) (*url.URL, error) {
+	if !strings.Contains(s, "://") {
+		host, _, err := net.SplitHostPort(s)
+		if err != nil {
+			return nil, usagef("--server: %q is no HOST:PORT: write it like %s", s, defaultServer)
+		}
+		if isLoopback(host) && !secure {
+			s = "http://" + s
+		} else {
+			s = "https://" + s
+		}
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, usagef("--server: %q is no http or https URL", s)
+	}
+	return u, nil
+}
+
+// get asks for path; the caller closes the body.
+func (c *client) get(ctx context.Context, path string, q url.Values) (io.ReadCloser, error) {
+	if err := c.open(); err != nil {
+		return nil, err
+	}
+	u := *c.base
+	u.Path = strings.TrimSuffix(u.Path, "/") + path
+	u.RawQuery = q.Encode()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("ask %s: %w", c.base.Host, err)
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return nil, c.explain(err)
+	}
+	if res.StatusCode == http.StatusOK {
+		return res.Body, nil
+	}
+	defer res.Body.Close()
+	var f struct {
+		Error string `json:"error"`
+	}
+	b, _ := io.ReadAll(io.LimitReader(res.Body, 1<<16)) // what came of it is enough
+	if json.Unmarshal(b, &f) != nil || f.Error == "" {
+		f.Error = res.Status
+	}
+	if res.StatusCode == http.StatusBadRequest {
+		return nil, usagef("%s: %s", c.base.Host, f.Error)
+	}
+	return nil, fmt.Errorf("%s: %s", c.base.Host, f.Error)
+}
+
+// explain adds the remedy to what commonly goes wrong.
+func (c *client) explain(err error) error {
+	var ue *url.Error
+	if errors.As(err, &ue) {
+		err = ue.Err
+	}
+	var unknown x509.UnknownAuthorityError
+	var record tls.RecordHeaderError
+	var op *net.OpError
+	switch {
+	case errors.As(err, &unknown):
+		return fmt.Errorf("%s: %w: give the CA that signed its certificate with --ca-file", c.base.Host, err)
+	case errors.As(err, &record), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+		return fmt.Errorf("%s: speaks plain HTTP: write --server http://%s", c.base.Host, c.base.Host)
+	case errors.As(err, &op) && op.Op == "dial":
+		return fmt.Errorf("%w: is weir-aggregator running there? Name it with --server or WEIR_SERVER", err)
+	}
+	return fmt.Errorf("%s: %w", c.base.Host, err)
+}
+
+// getJSON asks for path and decodes the answer.
+func (c *client) getJSON(ctx context.Context, path string, into any) error {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	body, err := c.get(ctx, path, nil)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	if err := json.NewDecoder(io.LimitReader(body, 64<<20)).Decode(into); err != nil {
+		return fmt.Errorf("%s: %s: %w", c.base.Host, path, err)
+	}
+	return nil
+}

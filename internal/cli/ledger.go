@@ -1,0 +1,225 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weirnet/weir/aggregator/api"
+	"github.com/weirnet/weir/internal/ledger"
+)
+
+// errDifference is the end of `ledger --fail` where the books do not balance.
+var errDifference = errors.New("the books do not balance")
+
+func ledgerCommand(env *Env, c *client) *cobra.Command {
+	var output, unit string
+	var fail bool
+	cmd := &cobra.Command{
+		Use: "ledger", Short: "Show what came in, went on, is held and was lost, stage by stage", Args: noArgs,
+		Long: `Show the books from end to end: every stage accounts in = out + held + lost(reason).
+
+A difference other than 0 is a bug, whatever caused it. While flows pass, a stage that
+is read in the middle of a batch may show one for an instant.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := oneOf("output", output, "table", "json"); err != nil {
+				return err
+			}
+			if err := oneOf("unit", unit, "records", "connections", "bytes"); err != nil {
+				return err
+			}
+			b, err := balanced(cmd.Context(), c)
+			if err != nil {
+				return err
+			}
+			if output == "json" {
+				e := json.NewEncoder(env.Out)
+				e.SetIndent("", "  ")
+				if err := e.Encode(b); err != nil {
+					return fmt.Errorf("write: %w", err)
+				}
+			} else if err := printLedger(env.Out, b, unit); err != nil {
+				return fmt.Errorf("write: %w", err)
+			}
+			if fail && difference(b) != 0 {
+				return errDifference
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
+	cmd.Flags().StringVar(&unit, "unit", "records", "what the table counts: records, connections or bytes")
+	cmd.Flags().BoolVar(&fail, "fail", false, "exit with status 1 where a stage has a difference")
+	return cmd
+}
+
+// balanced reads the books, and again where a batch was under way.
+func balanced(ctx context.Context, c *client) (*api.Books, error) {
+	for try := 0; ; try++ {
+		b := &api.Books{}
+		if err := c.getJSON(ctx, "/api/v1/ledger", b); err != nil {
+			return nil, err
+		}
+		if difference(b) == 0 || try == 4 {
+			return b, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// difference adds up the differences of all stages, whatever their sign and unit.
+func difference(b *api.Books) (n uint64) {
+	each(b, func(_ string, l *ledger.Line) {
+		for _, d := range diffs(l) {
+			n += uint64(max(d, -d))
+		}
+	})
+	return n
+}
+
+func diffs(l *ledger.Line) [3]int64 {
+	r, c, b := l.Diff()
+	return [3]int64{r, c, b}
+}
+
+// each visits the stages in the order in which flows pass them.
+func each(b *api.Books, visit func(process string, l *ledger.Line)) {
+	agents := append([]api.AgentBooks(nil), b.Agents...)
+	sort.Slice(agents, func(i, j int) bool { return agents[i].Agent < agents[j].Agent })
+	for _, a := range agents {
+		for i := range a.Stages {
+			visit(a.Agent, &a.Stages[i])
+		}
+	}
+	for i := range b.Stages {
+		visit("aggregator", &b.Stages[i])
+	}
+}
+
+var units = map[string]int{"records": 0, "connections": 1, "bytes": 2}
+
+func amount(a ledger.Amount, unit string) uint64 {
+	return [3]uint64{a.Records, a.Connections, a.Bytes}[units[unit]]
+}
+
+func printLedger(w io.Writer, b *api.Books, unit string) error {
+	rows := [][]string{{"PROCESS", "STAGE", "IN", "OUT", "HELD", "LOST", "DIFFERENCE", "WHY LOST"}}
+	each(b, func(process string, l *ledger.Line) {
+		var why []string
+		for _, r := range l.Reasons() {
+			if n := amount(l.Lost[r], unit); n > 0 {
+				why = append(why, fmt.Sprintf("%s %d", clean(r), n))
+			}
+		}
+		rows = append(rows, []string{
+			clean(process), clean(l.Stage), count(amount(l.In, unit)), count(amount(l.Out, unit)), count(amount(l.Held, unit)),
+			count(amount(l.LostTotal(), unit)), strconv.FormatInt(diffs(l)[units[unit]], 10), strings.Join(why, ", "),
+		})
+	})
+	widths := make([]int, len(rows[0]))
+	for _, r := range rows {
+		for i, s := range r {
+			widths[i] = max(widths[i], len(s))
+		}
+	}
+	for _, r := range rows {
+		var line strings.Builder
+		for i, s := range r {
+			pad := strings.Repeat(" ", widths[i]-len(s))
+			if i >= 2 && i <= 6 {
+				s = pad + s
+			} else {
+				s += pad
+			}
+			line.WriteString(s + "  ")
+		}
+		if _, err := fmt.Fprintln(w, strings.TrimRight(line.String(), " ")); err != nil {
+			return err
+		}
+	}
+	verdict := "difference 0: every record, connection and byte is accounted for"
+	if difference(b) != 0 {
+		verdict = "the books do not balance: the stages with a difference lost something without a reason"
+	}
+	_, err := fmt.Fprintf(w, "\n%s (%s)\n", verdict, unit)
+	return err
+}
+
+// books reads the ledger for observe's farewell; a server that cannot tell is no
+// reason to fail.
+func (o *observe) books(ctx context.Context) *api.Books {
+	if o.quiet {
+		return nil
+	}
+	b := &api.Books{}
+	if err := o.api.getJSON(ctx, "/api/v1/ledger", b); err != nil {
+		return nil
+	}
+	return b
+}
+
+// farewell says how much was shown and what was lost meanwhile.
+func (o *observe) farewell(ctx context.Context, shown uint64, before *api.Books) {
+	if o.quiet {
+		return
+	}
+	parts := []string{plural(shown, "flow")}
+	if o.skipped > 0 {
+		parts = append(parts, fmt.Sprintf("%s went by faster than they could be shown", plural(o.skipped, "record")))
+	}
+	after := o.books(ctx)
+	switch {
+	case before == nil || after == nil:
+		parts = append(parts, "what was lost on the way is not known: the ledger did not answer")
+	default:
+		lost := lostSince(before, after)
+		if len(lost) == 0 {
+			if o.skipped == 0 {
+				parts = append(parts, "nothing was lost meanwhile")
+			}
+		} else {
+			parts = append(parts, "lost meanwhile: "+strings.Join(lost, ", "))
+		}
+	}
+	fmt.Fprintln(o.env.Err, strings.Join(parts, "; "))
+}
+
+func plural(n uint64, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return count(n) + " " + word + "s"
+}
+
+// lostSince names the losses between two readings of the books.
+func lostSince(before, after *api.Books) []string {
+	was := map[string]uint64{}
+	key := func(process string, l *ledger.Line, why string) string { return process + " " + l.Stage + " " + why }
+	each(before, func(p string, l *ledger.Line) {
+		for why, a := range l.Lost {
+			was[key(p, l, why)] = a.Records
+		}
+	})
+	var out []string
+	each(after, func(p string, l *ledger.Line) {
+		for _, why := range l.Reasons() {
+			k := key(p, l, why)
+			if n := l.Lost[why].Records; n > was[k] {
+				out = append(out, fmt.Sprintf("%s (%s)", clean(k), plural(n-was[k], "record")))
+			}
+		}
+	})
+	return out
+}

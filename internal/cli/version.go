@@ -1,0 +1,59 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weirnet/weir/internal/version"
+)
+
+func versionCommand(env *Env, c *client) *cobra.Command {
+	var output string
+	var clientOnly bool
+	cmd := &cobra.Command{
+		Use: "version", Short: "Show the version of weirctl and of the server", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := oneOf("output", output, "text", "json"); err != nil {
+				return err
+			}
+			server, err := serverVersion(cmd.Context(), c, clientOnly)
+			if output == "json" {
+				v := map[string]any{"client": env.Version}
+				switch {
+				case server != nil:
+					v["server"] = server
+				case err != nil:
+					v["serverError"] = err.Error()
+				}
+				e := json.NewEncoder(env.Out)
+				e.SetIndent("", "  ")
+				return e.Encode(v)
+			}
+			fmt.Fprintf(env.Out, "client: %s\n", env.Version)
+			switch {
+			case server != nil:
+				fmt.Fprintf(env.Out, "server: %s\n", clean(server.String()))
+			case err != nil:
+				fmt.Fprintf(env.Out, "server: does not tell: %s\n", clean(err.Error()))
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	cmd.Flags().BoolVar(&clientOnly, "client", false, "do not ask the server")
+	return cmd
+}
+
+func serverVersion(ctx context.Context, c *client, skip bool) (*version.Info, error) {
+	if skip {
+		return nil, nil
+	}
+	v := &version.Info{}
+	if err := c.getJSON(ctx, "/api/v1/version", v); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
