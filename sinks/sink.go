@@ -8,6 +8,8 @@ package sinks
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	"github.com/weirnet/weir/api/flow"
 )
@@ -18,4 +20,39 @@ import (
 type Sink interface {
 	Name() string
 	Write(ctx context.Context, recs []flow.Record) error
+}
+
+// Resumer is a Sink that stores the position of what it has together with the data,
+// in one step. Its answer counts more than the Runner's cursor, and so each record
+// arrives exactly once whatever is killed when.
+type Resumer interface {
+	Sink
+	// Resume gives the position behind the last record that the destination has from
+	// the spool of that ID; false if it has none of that spool.
+	Resume(ctx context.Context, spool string) (pos uint64, ok bool, err error)
+	// WriteAt delivers a batch whose first record has position pos of the spool that
+	// Resume named.
+	WriteAt(ctx context.Context, pos uint64, recs []flow.Record) error
+}
+
+// Ticker is a Sink with work of its own that is due when no records come: rotation by
+// age, templates sent again. The Runner calls it about once a second, never at the
+// same time as Write.
+type Ticker interface {
+	Tick(ctx context.Context, now time.Time) error
+}
+
+// rejection is an error that trying again does not mend.
+type rejection struct{ err error }
+
+func (r rejection) Error() string { return r.err.Error() }
+func (r rejection) Unwrap() error { return r.err }
+
+// Reject marks an error of Write that trying again cannot mend. The Runner books
+// the batch as lost (rejected) and goes on.
+func Reject(err error) error { return rejection{err} }
+
+func isRejection(err error) bool {
+	var r rejection
+	return errors.As(err, &r)
 }

@@ -1,0 +1,341 @@
+package sinks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/internal/ledger"
+	"github.com/weirnet/weir/sinks/spool"
+)
+
+// LostRejected is the reason for records that the destination will never take.
+const LostRejected = "rejected"
+
+// Deps are what a Runner uses. Only Stage may not be nil.
+type Deps struct {
+	Logger     *slog.Logger
+	Stage      *ledger.Stage // "sink/<name>"
+	Registerer prometheus.Registerer
+	Clock      func() time.Time
+}
+
+// Runner feeds one sink from a spool of its own. Offer may be called from any
+// goroutine and never waits for the sink; Run does the rest.
+type Runner struct {
+	cfg   RunnerConfig
+	sink  Sink
+	pos   Resumer // nil unless the sink stores positions
+	sp    *spool.Spool
+	log   *slog.Logger
+	stage *ledger.Stage
+	now   func() time.Time
+	hurry chan struct{} // Drain waits: deliver what there is
+	wants atomic.Int32  // how many Drains wait
+	m     metrics
+
+	rest    []flow.Record // read and kept for the next batch; the loop's own
+	restPos uint64
+}
+
+// NewRunner opens the sink's spool. What the process before left in it is booked as In
+// (and in the metric recovered) and delivered first.
+func NewRunner(cfg RunnerConfig, sink Sink, deps Deps) (*Runner, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("sink %s: %w", sink.Name(), err)
+	}
+	r := &Runner{cfg: cfg, sink: sink, log: deps.Logger, stage: deps.Stage, now: deps.Clock, hurry: make(chan struct{}, 1)}
+	if r.log == nil {
+		r.log = slog.New(slog.DiscardHandler)
+	}
+	r.log = r.log.With("sink", sink.Name())
+	if r.now == nil {
+		r.now = time.Now
+	}
+	r.pos, _ = sink.(Resumer)
+	lost := func(reason string, a ledger.Amount) {
+		r.m.lost.add(reason, a)
+		r.stage.Lost(reason, a)
+	}
+	sp, err := spool.Open(cfg.spool(), spool.Deps{Logger: r.log, Lost: lost})
+	if err != nil {
+		return nil, fmt.Errorf("sink %s: %w", sink.Name(), err)
+	}
+	r.sp = sp
+	if err := r.resume(); err != nil {
+		return nil, errors.Join(fmt.Errorf("sink %s: %w", sink.Name(), err), sp.Close())
+	}
+	rec := sp.Recovered()
+	r.m.recovered = rec.Records
+	r.stage.In(rec)
+	r.stage.SetHeld(sp.Held)
+	if rec.Records > 0 {
+		r.log.Info("spool holds records of an earlier process", "records", rec.Records, "connections", rec.Connections)
+	}
+	if deps.Registerer != nil {
+		if err := deps.Registerer.Register(&collector{r}); err != nil {
+			return nil, errors.Join(fmt.Errorf("sink %s: metrics: %w", sink.Name(), err), sp.Close())
+		}
+	}
+	return r, nil
+}
+
+// resume asks a sink that stores positions where to go on.
+func (r *Runner) resume() error {
+	if r.pos == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), r.cfg.WriteTimeout)
+	defer cancel()
+	pos, ok, err := r.pos.Resume(ctx, r.sp.ID())
+	if err != nil {
+		return fmt.Errorf("ask for its position: %w", err)
+	}
+	if !ok {
+		return nil
+	}
+	return r.sp.SkipTo(pos)
+}
+
+// Name is the sink's name.
+func (r *Runner) Name() string { return r.sink.Name() }
+
+// Held is what came in and is neither delivered nor lost.
+func (r *Runner) Held() ledger.Amount { return r.sp.Held() }
+
+// Position is the number of records that the spool ever wrote: where a source that
+// can repeat itself goes on after a crash.
+func (r *Runner) Position() uint64 { return r.sp.End() }
+
+// Flush waits until everything offered before is on the disk.
+func (r *Runner) Flush(ctx context.Context) error { return r.sp.Flush(ctx) }
+
+// Offer gives records to the sink. It packs them into memory and returns; what does not
+// fit is booked as lost. The records are not kept.
+func (r *Runner) Offer(recs []flow.Record) {
+	if r.cfg.Filter == nil {
+		r.in(r.sp.Append(recs))
+		return
+	}
+	// Runs of wanted records go in together, so that nothing is copied.
+	start := -1
+	for i := range recs {
+		switch want := r.cfg.Filter(&recs[i]); {
+		case want && start < 0:
+			start = i
+		case !want && start >= 0:
+			r.in(r.sp.Append(recs[start:i]))
+			start = -1
+		}
+		if start < 0 {
+			r.m.filtered.Add(1)
+		}
+	}
+	if start >= 0 {
+		r.in(r.sp.Append(recs[start:]))
+	}
+}
+
+func (r *Runner) in(a ledger.Amount) {
+	r.m.in.Add(a.Records)
+	r.stage.In(a)
+}
+
+// Run delivers until ctx ends. It then writes what is packed to the disk, so that the next
+// process finds it, closes the sink if it is an io.Closer, and returns.
+func (r *Runner) Run(ctx context.Context) error {
+	wctx, stopWriter := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan error, 1)
+	go func() { ended <- r.sp.Run(wctx) }()
+	r.deliver(ctx)
+	stopWriter()
+	err := <-ended
+	if c, ok := r.sink.(io.Closer); ok {
+		err = errors.Join(err, c.Close())
+	}
+	if err = errors.Join(err, r.sp.Close()); err != nil {
+		return fmt.Errorf("sink %s: %w", r.sink.Name(), err)
+	}
+	return nil
+}
+
+// Drain waits until everything offered before is delivered or lost. Run must be running.
+func (r *Runner) Drain(ctx context.Context) error {
+	r.wants.Add(1)
+	defer r.wants.Add(-1)
+	if err := r.sp.Flush(ctx); err != nil {
+		return err
+	}
+	target := r.sp.End()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if r.sp.Committed() >= target || r.sp.Held() == (ledger.Amount{}) {
+			return nil
+		}
+		select {
+		case r.hurry <- struct{}{}:
+		default:
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("sink %s: drain: %w with %d records held", r.sink.Name(), ctx.Err(), r.sp.Held().Records)
+		case <-tick.C:
+		}
+	}
+}
+
+// deliver is the loop: fill a batch, write it until it is taken, commit.
+func (r *Runner) deliver(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	var batch []flow.Record
+	for ctx.Err() == nil {
+		var pos uint64
+		batch, pos = r.fill(ctx, batch[:0], tick.C)
+		if len(batch) == 0 {
+			continue
+		}
+		if !r.write(ctx, pos, batch) {
+			return
+		}
+		clear(batch) // let go of strings
+	}
+}
+
+// fill reads until the batch is full or old enough. Its records follow each other in
+// position, so that a position and a number say which they are.
+func (r *Runner) fill(ctx context.Context, batch []flow.Record, tick <-chan time.Time) (_ []flow.Record, pos uint64) {
+	var old <-chan time.Time
+	if len(r.rest) > 0 {
+		batch, pos = append(batch, r.rest...), r.restPos
+		r.rest = r.rest[:0]
+		old = time.After(r.cfg.BatchAge)
+	}
+	for len(batch) < r.cfg.BatchRecords {
+		n := len(batch)
+		more, at, err := r.sp.Read(batch)
+		if err != nil {
+			r.log.Error("spool read failed", "error", err)
+		}
+		batch = more
+		if len(batch) > n {
+			if n == 0 {
+				pos = at
+				timer := time.NewTimer(r.cfg.BatchAge)
+				defer timer.Stop()
+				old = timer.C
+			} else if at != pos+uint64(n) {
+				// Something between was lost; what comes behind it is the next batch.
+				r.rest, r.restPos = append(r.rest, batch[n:]...), at
+				return batch[:n], pos
+			}
+			continue
+		}
+		if n > 0 && r.wants.Load() > 0 {
+			return batch, pos
+		}
+		select {
+		case <-ctx.Done():
+			return nil, 0
+		case <-old:
+			return batch, pos
+		case <-r.sp.Ready():
+		case <-r.hurry:
+		case <-tick:
+			r.tick(ctx)
+		}
+	}
+	return batch, pos
+}
+
+func (r *Runner) tick(ctx context.Context) {
+	t, ok := r.sink.(Ticker)
+	if !ok {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.WriteTimeout)
+	defer cancel()
+	if err := t.Tick(ctx, r.now()); err != nil {
+		r.m.failures.Add(1)
+		r.log.Warn("sink failed at its own work", "error", err)
+	}
+}
+
+// write tries until the sink takes the batch; false when ctx ended first.
+func (r *Runner) write(ctx context.Context, pos uint64, batch []flow.Record) bool {
+	var amt ledger.Amount
+	for i := range batch {
+		amt = amt.Plus(spool.AmountOf(&batch[i]))
+	}
+	pause := r.cfg.RetryMin
+	for try := 0; ; try++ {
+		err := r.writeOnce(ctx, pos, batch)
+		if err == nil {
+			r.done(pos, batch, amt)
+			return true
+		}
+		if isRejection(err) {
+			r.log.Error("sink refused a batch for good, it is lost", "records", len(batch), "error", err)
+			r.m.lost.add(LostRejected, amt)
+			r.stage.Lost(LostRejected, amt)
+			r.commit(pos+uint64(len(batch)), amt)
+			return true
+		}
+		r.m.failures.Add(1)
+		if ctx.Err() != nil {
+			return false
+		}
+		if try == 0 {
+			r.log.Warn("sink failed, trying again", "records", len(batch), "error", err)
+		}
+		r.m.failing.Store(true)
+		// Full jitter on the upper half: pauses grow, and instances do not march in step.
+		wait := time.NewTimer(pause/2 + rand.N(pause/2+1))
+		select {
+		case <-ctx.Done():
+			wait.Stop()
+			return false
+		case <-wait.C:
+		}
+		pause = min(2*pause, r.cfg.RetryMax)
+	}
+}
+
+func (r *Runner) writeOnce(ctx context.Context, pos uint64, batch []flow.Record) error {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.WriteTimeout)
+	defer cancel()
+	start := r.now()
+	defer func() { r.m.nanos.Add(uint64(max(0, r.now().Sub(start)))) }()
+	if r.pos != nil {
+		return r.pos.WriteAt(ctx, pos, batch)
+	}
+	return r.sink.Write(ctx, batch)
+}
+
+func (r *Runner) done(pos uint64, batch []flow.Record, amt ledger.Amount) {
+	if r.m.failing.Swap(false) {
+		r.log.Info("sink works again", "held", r.sp.Held().Records)
+	}
+	r.m.out.Add(amt.Records)
+	r.m.batches.Add(1)
+	r.stage.Out(amt)
+	r.commit(pos+uint64(len(batch)), amt)
+}
+
+// commit stores the cursor. If that fails the sink still has the records: at worst they
+// come again after a crash.
+func (r *Runner) commit(pos uint64, amt ledger.Amount) {
+	if err := r.sp.Commit(pos, amt, r.pos == nil); err != nil {
+		r.m.cursorErrors.Add(1)
+		r.log.Error("cursor not stored, records may come again after a crash", "error", err)
+	}
+}
