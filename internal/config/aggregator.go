@@ -70,19 +70,20 @@ type Filter struct {
 type Spool struct {
 	MaxBytes   int64         `json:"maxBytes" doc:"disk that the spool may take"`
 	WhenFull   string        `json:"whenFull" doc:"drop_oldest or drop_newest; what is dropped is counted"`
-	Fsync      string        `json:"fsync" doc:"segment (when a segment is closed), interval, or always"`
+	FsyncEvery time.Duration `json:"fsyncEvery" doc:"the spool is synced this often: so much can be lost with the power, nothing with the process"`
 	BatchSize  int           `json:"batchSize" doc:"records in one write"`
 	BatchAge   time.Duration `json:"batchAge" doc:"how long a record waits for its batch to fill"`
-	RetryLimit time.Duration `json:"retryMax" doc:"longest wait between two tries of a write that fails"`
+	RetryMin   time.Duration `json:"retryMin" doc:"first wait after a write that failed; doubled at each further one"`
+	RetryMax   time.Duration `json:"retryMax" doc:"longest wait between two tries"`
 }
 
 // JSONLSink writes lines to files.
 type JSONLSink struct {
-	Path     string        `json:"path" doc:"file to write, or - for standard output"`
-	Format   string        `json:"format" doc:"json, csv (Weir's columns) or antrea-csv (Antrea's order)"`
+	Path     string        `json:"path" doc:"file to write"`
+	Format   string        `json:"format" doc:"jsonl, csv (Weir's columns), antrea-csv or antrea-flowlog (the orders of Antrea's uploader and of its logger)"`
 	MaxBytes int64         `json:"maxBytes" doc:"size at which the file is rotated"`
 	MaxAge   time.Duration `json:"maxAge" doc:"age at which the file is rotated; 0 for never"`
-	Keep     int           `json:"keep" doc:"rotated files to keep"`
+	Keep     int           `json:"keep" doc:"rotated files to keep; 0 for all"`
 	Compress bool          `json:"compress" doc:"gzip rotated files"`
 }
 
@@ -127,8 +128,11 @@ func DefaultAggregator() *Aggregator {
 
 // SetDefaults fills what an item of sinks leaves out.
 func (s *Sink) SetDefaults() {
-	s.Spool = Spool{MaxBytes: 1 << 30, WhenFull: "drop_oldest", Fsync: "segment", BatchSize: 1000, BatchAge: time.Second, RetryLimit: 30 * time.Second}
-	s.JSONL = JSONLSink{Format: "json", MaxBytes: 100 << 20, Keep: 10, Compress: true}
+	s.Spool = Spool{
+		MaxBytes: 1 << 30, WhenFull: "drop_oldest", FsyncEvery: time.Second, BatchSize: 5000, BatchAge: time.Second,
+		RetryMin: 250 * time.Millisecond, RetryMax: 30 * time.Second,
+	}
+	s.JSONL = JSONLSink{Format: "jsonl", MaxBytes: 100 << 20, Keep: 10, Compress: true}
 	s.IPFIX = IPFIXSink{Transport: "tls", Template: "antrea", Format: "ipfix", Domain: 1}
 }
 
@@ -213,9 +217,9 @@ func (s *Sink) Validate() error {
 	switch s.Kind {
 	case "jsonl":
 		if s.JSONL.Path == "" {
-			errs = append(errs, errors.New("jsonl.path: missing: name the file to write, or - for standard output"))
+			errs = append(errs, errors.New("jsonl.path: missing: name the file to write"))
 		}
-		errs = append(errs, oneOf("jsonl.format", s.JSONL.Format, "json", "csv", "antrea-csv"))
+		errs = append(errs, oneOf("jsonl.format", s.JSONL.Format, "jsonl", "csv", "antrea-csv", "antrea-flowlog"))
 	case "ipfix":
 		errs = append(
 			errs, hostPort("ipfix.address", s.IPFIX.Address), oneOf("ipfix.transport", s.IPFIX.Transport, "tcp", "tls", "udp"),
@@ -230,14 +234,17 @@ func (s *Sink) Validate() error {
 // Validate checks the limits.
 func (s *Spool) Validate() error {
 	errs := []error{
-		oneOf("whenFull", s.WhenFull, "drop_oldest", "drop_newest"), oneOf("fsync", s.Fsync, "segment", "interval", "always"),
-		positive("batchAge", s.BatchAge), positive("retryMax", s.RetryLimit),
+		oneOf("whenFull", s.WhenFull, "drop_oldest", "drop_newest"), positive("fsyncEvery", s.FsyncEvery),
+		positive("batchAge", s.BatchAge), positive("retryMin", s.RetryMin), positive("retryMax", s.RetryMax),
 	}
 	if s.MaxBytes < 1<<20 {
 		errs = append(errs, fmt.Errorf("maxBytes: %d is too small for a segment: give at least 1048576", s.MaxBytes))
 	}
-	if s.BatchSize < 1 {
-		errs = append(errs, fmt.Errorf("batchSize: %d writes nothing: give at least 1", s.BatchSize))
+	if s.BatchSize < 1 || s.BatchSize > 1_000_000 {
+		errs = append(errs, fmt.Errorf("batchSize: %d is out of range: give 1 to 1000000", s.BatchSize))
+	}
+	if s.RetryMax < s.RetryMin {
+		errs = append(errs, fmt.Errorf("retryMax: %s is below retryMin (%s): raise it", s.RetryMax, s.RetryMin))
 	}
 	return errors.Join(errs...)
 }

@@ -177,3 +177,40 @@ func FuzzLoad(f *testing.F) {
 		_ = Load("fuzz", data, AggregatorKind, DefaultAggregator(), nil)
 	})
 }
+
+func TestCommandLine(t *testing.T) {
+	dir := t.TempDir()
+	good := filepath.Join(dir, "good.yaml")
+	if err := os.WriteFile(good, []byte("apiVersion: weir.dev/v1alpha1\nkind: AgentConfig\nobserveOnly: true\nsend: {transport: udp, aggregators: [a:1]}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	empty := filepath.Join(dir, "empty.yaml")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args   string
+		run    bool
+		status int
+		want   string
+	}{
+		{"--config " + good, true, 0, ""},
+		{"--config " + good + " --check", false, 0, "the configuration is good"},
+		{"--config " + good + " --dump", false, 0, "observeOnly: true"},
+		{"--config " + good + " --observe-only=false", false, 1, "this version has no datapath of its own: set observeOnly: true or --observe-only"},
+		{"--config " + empty, false, 1, "the file is empty"},
+		{"--config " + dir + "/absent", false, 1, "no such file"},
+		{"--pol-interval 5s", false, 2, "did you mean --poll-interval?"},
+		{"run", false, 2, `unexpected argument "run"`},
+		{"--version", false, 0, "v1.2.3"},
+		{"--help", false, 0, "--enable-accounting"},
+	} {
+		var out strings.Builder
+		cmd := Command{Name: "weir-agent", Kind: AgentKind, Config: DefaultAgent(), Out: &out, Err: &out}
+		cmd.Version.Version = "v1.2.3"
+		run, status := cmd.Parse(strings.Fields(c.args))
+		if run != c.run || status != c.status || !strings.Contains(out.String(), c.want) {
+			t.Errorf("%s: run=%v status=%d %s", c.args, run, status, out.String())
+		}
+	}
+}
