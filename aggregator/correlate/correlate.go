@@ -275,12 +275,9 @@ func (c *Correlator) crossEnd(o *end, r *flow.Record) (int64, bool) {
 // that went down and a later end is one too, for exporters that keep no start.
 func sameEnd(o *end, r *flow.Record) relation {
 	if o.start != 0 && r.Start != 0 && r.Start != o.start {
-		d := o.start - r.Start
-		if d < 0 {
-			d = -d
-		}
-		// Exporters that speak in seconds round; others may be 1 ms off.
-		if d > 2 && (d >= 1000 || (o.start%1000 != 0 && r.Start%1000 != 0)) {
+		early, late := min(o.start, r.Start), max(o.start, r.Start)
+		// Others may be 1 ms off; seconds are milliseconds cut off.
+		if d := late - early; d > 2 && (d >= 1000 || early%1000 != 0) {
 			return relOther
 		}
 	}

@@ -46,7 +46,7 @@ func (c *Correlator) Expire(nowMs int64, emit func(*flow.Record)) {
 	if !c.started {
 		return
 	}
-	if c.nowTick-c.wheel.at >= wheelSlots {
+	if int32(c.nowTick-c.wheel.at) >= wheelSlots {
 		// Time jumped by more than a turn: one turn looks at everything.
 		c.wheel.at = c.nowTick - wheelSlots + 1
 	}
