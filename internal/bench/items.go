@@ -90,15 +90,17 @@ func show(v float64, unit string) string {
 
 // items are the bars, in the order in which a flow meets the code.
 func items() []item {
-	const ct, ipfix = "./exporter/conntrack", "./api/ipfix"
+	const ct, ipfix, correlate = "./exporter/conntrack", "./api/ipfix", "./aggregator/correlate"
+	const million = "^BenchmarkCorrelate$/^weir$/^conns=1000000$"
 	return []item{
-		{name: "conntrack-dump", pkg: ct, bench: "^BenchmarkDump$", ours: "Dump/weir", anchor: "Dump/ti-mo", unit: "ns/entry", min: 1 / 0.45},
-		{name: "conntrack-zone-filter", pkg: ct, bench: "^BenchmarkDumpOtherZone$", ours: "DumpOtherZone/weir", unit: "ns/entry", limit: 500},
-		{name: "track-update", pkg: "./exporter/track", bench: "^BenchmarkUpdate$", ours: "Update/weir", unit: "ns/op", limit: 200, allocs: true},
+		{name: "conntrack-dump", pkg: ct, bench: "^BenchmarkDump$", ours: "Dump/weir", anchor: "Dump/ti-mo", unit: "cpu-us/entry", min: 1 / 0.45},
+		{name: "conntrack-zone-filter", pkg: ct, bench: "^BenchmarkDumpZoneFilter$", ours: "DumpZoneFilter", unit: "cpu-us/entry", limit: 0.5},
+		{name: "track-update", pkg: "./exporter/track", bench: "^BenchmarkTrackUpdate$", ours: "TrackUpdate", unit: "cpu-us/entry", limit: 0.2, allocs: true},
 		{name: "ipfix-encode", pkg: ipfix, bench: "^BenchmarkEncode$", ours: "Encode/weir", anchor: "Encode/go-ipfix", unit: "ns/op", min: 2, allocs: true},
 		{name: "ipfix-decode-go-ipfix", pkg: ipfix, bench: "^BenchmarkDecode$", ours: "Decode/weir", anchor: "Decode/go-ipfix", unit: "ns/op", min: 7, allocs: true},
 		{name: "ipfix-decode-goflow2", pkg: ipfix, bench: "^BenchmarkDecode$", ours: "Decode/weir", anchor: "Decode/goflow2", unit: "ns/op", min: 4, allocs: true},
-		{name: "correlate-memory", pkg: "./aggregator/correlate", bench: "^BenchmarkMemory$", ours: "Memory/weir", unit: "B/conn", limit: 400},
+		{name: "correlate-memory", pkg: correlate, bench: million, ours: "Correlate/weir/conns=1000000", unit: "B/conn", limit: 400},
+		{name: "correlate-record", pkg: correlate, bench: million, ours: "Correlate/weir/conns=1000000", unit: "ns/record", limit: 1000},
 		{name: "collect-correlate", pkg: "./aggregator", bench: "^BenchmarkCollectCorrelate$", ours: "CollectCorrelate/weir", unit: "records/s", limit: 1e6},
 	}
 }

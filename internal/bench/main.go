@@ -14,8 +14,8 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"strconv"
 	"strings"
-	"text/tabwriter"
 )
 
 func main() {
@@ -38,33 +38,45 @@ func main() {
 // run measures the items and prints their lines as they come.
 func run(ctx context.Context, only string, count int, benchtime string) (bool, error) {
 	met, found := true, false
-	out := tabwriter.NewWriter(os.Stdout, 26, 0, 2, ' ', 0)
-	fmt.Fprintln(out, "item\tours\tanchor's\tratio\tgoal\t")
+	printLine("item\tours\tanchor's\tratio\tgoal\t")
+	measured := map[string]map[string]result{} // by package and benchmark: items share them
 	for _, it := range items() {
 		if !strings.HasPrefix(it.name, only) {
 			continue
 		}
 		found = true
-		args := []string{"test", it.pkg, "-run", "^$", "-bench", it.bench, "-benchmem", "-count", fmt.Sprint(count), "-benchtime", benchtime, "-timeout", "30m"}
-		cmd := exec.CommandContext(ctx, "go", args...)
-		var text bytes.Buffer
-		cmd.Stdout, cmd.Stderr = &text, &text
-		if err := cmd.Run(); err != nil {
-			return false, fmt.Errorf("%s: go %s: %w\n%s", it.name, strings.Join(args, " "), err, text.String())
+		key := it.pkg + " " + it.bench
+		if measured[key] == nil {
+			results, err := measure(ctx, &it, count, benchtime)
+			if err != nil {
+				return false, fmt.Errorf("%s: %w", it.name, err)
+			}
+			measured[key] = results
 		}
-		results, err := parse(&text)
-		if err != nil {
-			return false, fmt.Errorf("%s: %w", it.name, err)
-		}
-		line, ok := it.judge(results)
+		line, ok := it.judge(measured[key])
 		met = met && ok
-		fmt.Fprintln(out, line)
-		if err := out.Flush(); err != nil {
-			return false, err
-		}
+		printLine(line)
 	}
 	if !found {
 		return false, fmt.Errorf("no item %q: there are %s", only, strings.Join(names(), ", "))
 	}
 	return met, nil
+}
+
+// printLine prints the columns of a line as soon as they are known.
+func printLine(line string) {
+	c := append(strings.Split(line, "\t"), "", "", "", "", "", "")
+	fmt.Println(strings.TrimRight(fmt.Sprintf("%-22s %-32s %-22s %-7s %-38s %s", c[0], c[1], c[2], c[3], c[4], c[5]), " "))
+}
+
+// measure runs the benchmark of an item.
+func measure(ctx context.Context, it *item, count int, benchtime string) (map[string]result, error) {
+	args := []string{"test", it.pkg, "-run", "^$", "-bench", it.bench, "-benchmem", "-count", strconv.Itoa(count), "-benchtime", benchtime, "-timeout", "30m"}
+	cmd := exec.CommandContext(ctx, "go", args...)
+	var text bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &text, &text
+	if err := cmd.Run(); err != nil {
+		return nil, fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, text.String())
+	}
+	return parse(&text)
 }
