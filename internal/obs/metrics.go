@@ -3,7 +3,6 @@ package obs
 import (
 	"fmt"
 	"regexp"
-	"sort"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -140,13 +139,6 @@ func (r *Registry) Register(list ...prometheus.Collector) error {
 		}
 	}
 	return nil
-}
-
-// Docs describes every metric of Weir's own in the order of their names.
-func (r *Registry) Docs() []MetricDoc {
-	d := append([]MetricDoc(nil), r.docs...)
-	sort.Slice(d, func(i, j int) bool { return d[i].Name < d[j].Name })
-	return d
 }
 
 // LedgerMetrics are the books of the process.

@@ -77,8 +77,20 @@ func TestDocs(t *testing.T) {
 		{"weir_build_info", "Always 1; the labels tell what the binary was built from.", "gauge", []string{"version", "revision", "goversion"}},
 		{"weir_x_seconds", `How long "x" took.`, "histogram", []string{"what"}},
 	}
-	if d := cmp.Diff(want, reg.Docs()); d != "" {
+	got, err := reg.Docs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
+	}
+	doc := UpdateDocs("", "b", got[:1])
+	doc = UpdateDocs(doc, "a", got[1:])
+	if again := UpdateDocs(UpdateDocs(doc, "a", got[1:]), "b", got[:1]); again != doc {
+		t.Errorf("not stable:\n%s\n%s", doc, again)
+	}
+	if !strings.Contains(doc, "\n## a\n\n| metric") || strings.Count(doc, "weir_build_info") != 1 {
+		t.Error(doc)
 	}
 	if err := reg.Add(Metric{Name: "weir_build_info", Help: "again", Read: Value(func() float64 { return 0 })}); err == nil {
 		t.Error("a second metric of that name was accepted")
