@@ -11,6 +11,7 @@ export PATH WEIR_REQUIRE=1
 part "packages" bash test/deps.sh
 part "go build" "$go" build ./...
 part "go test" "$go" test -timeout 40m ./...
+part "demo" bash test/demo-test.sh
 # Modules of their own keep heavy test dependencies out of Weir's go.mod.
 for mod in $(git ls-files 'test/*go.mod' 'test/**/go.mod' | sort -u); do
 	dir=$(dirname "$mod")

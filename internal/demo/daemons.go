@@ -64,7 +64,7 @@ func aggregatorConfig() map[string]any {
 		"collect": map[string]any{
 			"tls": collectAddr, "certFile": certFile("aggregator.crt"), "keyFile": certFile("aggregator.key"), "clientCAFile": certFile("ca.crt"),
 		},
-		"correlate": map[string]any{"activeTimeout": "5s", "inactiveTimeout": "30s", "halfTimeout": "3s"},
+		"correlate": map[string]any{"activeTimeout": "5s", "inactiveTimeout": "30s", "halfTimeout": "8s"},
 		"sinks": []any{map[string]any{
 			"name": "file", "kind": "jsonl",
 			"spool": map[string]any{"maxBytes": 64 << 20, "batchAge": "200ms"},
