@@ -126,10 +126,13 @@ func (a *API) Status() Status {
 
 // Run implements Source. An API server that cannot be reached is waited for.
 func (a *API) Run(ctx context.Context) error {
+	ctx = quiet(ctx, a.log)
 	typed := informers.NewSharedInformerFactoryWithOptions(a.typed, 0, informers.WithTransform(slim))
 	meta := metadatainformer.NewSharedInformerFactoryWithOptions(a.meta, 0, metadatainformer.WithTransform(slim))
 	rs := schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "replicasets"}
 	var regs []cache.DoneChecker
+	var wg sync.WaitGroup
+	defer wg.Wait()
 	for _, inf := range []cache.SharedIndexInformer{
 		typed.Core().V1().Nodes().Informer(), typed.Core().V1().Namespaces().Informer(), typed.Core().V1().Pods().Informer(),
 		typed.Core().V1().Services().Informer(), typed.Discovery().V1().EndpointSlices().Informer(), meta.ForResource(rs).Informer(),
@@ -146,16 +149,13 @@ func (a *API) Run(ctx context.Context) error {
 			return fmt.Errorf("prepare watch: %w", err)
 		}
 		regs = append(regs, reg.HasSyncedChecker())
+		wg.Go(func() { inf.RunWithContext(ctx) })
 	}
-	typed.StartWithContext(ctx)
-	meta.Start(ctx.Done())
-	go a.expireLoop(ctx)
+	wg.Go(func() { a.expireLoop(ctx) })
 	if cache.WaitFor(ctx, "cluster state", regs...) {
 		a.setSynced()
 	}
 	<-ctx.Done()
-	typed.Shutdown()
-	meta.Shutdown()
 	return nil
 }
 

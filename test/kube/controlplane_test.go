@@ -358,7 +358,7 @@ func (p *proxy) cut() {
 // documents splits a file of manifests.
 func documents(b []byte) [][]byte {
 	var out [][]byte
-	for _, d := range bytes.Split(b, []byte("\n---\n")) {
+	for d := range bytes.SplitSeq(b, []byte("\n---\n")) {
 		if strings.Contains(string(d), "kind:") {
 			out = append(out, d)
 		}
