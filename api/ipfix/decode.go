@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/netip"
 
 	"github.com/weirnet/weir/api/flow"
 )
@@ -48,6 +47,7 @@ type Stats struct {
 	Templates, Withdrawn, Expired        uint64
 	TemplatesRefused                     uint64 // over a bound, or unusable
 	SequenceLost, SequenceReset          uint64 // records that the sequence numbers miss; jumps that are no plausible loss
+	SequenceLate                         uint64 // messages that came after a later one (UDP): taken off SequenceLost again
 	SetsHeld, SetsLost, BytesLost        uint64 // data before its template: held now in all, lost sets and bytes
 	BadHeader, BadSet, BadTemplate       uint64 // malformed, by what was wrong
 	BadRecord, BadPadding, DomainsDenied uint64
@@ -62,6 +62,7 @@ func (s *Stats) Malformed() uint64 {
 type SessionOptions struct {
 	MaxDomains   int   // 64
 	MaxTemplates int   // per domain, 1024
+	MaxElements  int   // of all templates of the session, 64 Ki
 	MaxHeldBytes int   // data before its template, per session, 256 KiB
 	TemplateTTL  int64 // ms without a refresh after which a template is forgotten; 0 never (TCP, TLS)
 }
@@ -77,6 +78,8 @@ type Session struct {
 	recFor  *Template // the template that filled rec last
 	row     LedgerRow
 	held    int
+	elems   int    // of all templates
+	late    uint64 // records decoded now whose numbers belong to earlier messages
 	domain  uint32
 	time    uint32
 }
@@ -88,6 +91,7 @@ type domain struct {
 	lastID    uint16
 	next      uint32
 	started   bool
+	lateRun   int // messages in a row that came late
 	waiting   []waitingSet
 }
 
@@ -108,6 +112,9 @@ func NewSession(o SessionOptions) *Session {
 	}
 	if o.MaxTemplates <= 0 {
 		o.MaxTemplates = 1024
+	}
+	if o.MaxElements <= 0 {
+		o.MaxElements = 64 << 10
 	}
 	if o.MaxHeldBytes <= 0 {
 		o.MaxHeldBytes = 256 << 10
@@ -133,7 +140,7 @@ func (s *Session) dropWaiting(d *domain) {
 	for _, w := range d.waiting {
 		s.Stats.SetsLost++
 		s.Stats.BytesLost += uint64(len(w.body))
-		s.held -= len(w.body)
+		s.held -= len(w.body) + heldOverhead
 	}
 	d.waiting = nil
 }
@@ -157,10 +164,17 @@ func (s *Session) Decode(nowMs int64, msg []byte, h Handler) error {
 		s.lastDom = d
 	}
 	s.Stats.Messages++
-	s.sequence(d, seq)
+	known := d.started
+	d.started = true
+	s.late = 0
 	before := s.Stats.Records + s.Stats.OptionsRecords
 	err := s.sets(nowMs, d, msg[headerLen:], h)
-	d.next = seq + uint32(s.Stats.Records+s.Stats.OptionsRecords-before)
+	n := uint32(s.Stats.Records + s.Stats.OptionsRecords - before - s.late)
+	if known {
+		s.sequence(d, seq, n)
+	} else {
+		d.next = seq + n
+	}
 	if err != nil {
 		// how many records the rest held is unknown: do not call the next message a gap
 		d.started = false
@@ -177,19 +191,31 @@ func (s *Session) domainOf(id uint32) *domain {
 	return d
 }
 
-// sequence compares the message's number with what was expected (RFC 7011 section
-// 3.1: it counts data records, options among them).
-func (s *Session) sequence(d *domain, seq uint32) {
-	if d.started {
-		switch gap := seq - d.next; {
-		case gap == 0:
-		case gap < 1<<24:
-			s.Stats.SequenceLost += uint64(gap)
-		default:
-			s.Stats.SequenceReset++
-		}
+const (
+	maxGap     = 1 << 24 // a larger jump ahead is no loss but another count
+	maxLate    = 1 << 16 // records; farther behind is another count
+	maxLateRun = 16      // messages; an exporter that started over is behind for good
+)
+
+// sequence compares the number of a message with n records with what was expected
+// (RFC 7011 section 3.1: it counts data records, options among them).
+func (s *Session) sequence(d *domain, seq, n uint32) {
+	gap := seq - d.next
+	if gap != 0 && -gap < maxLate && seq != 0 && d.lateRun < maxLateRun {
+		d.lateRun++
+		s.Stats.SequenceLate++
+		s.Stats.SequenceLost -= min(uint64(n), s.Stats.SequenceLost)
+		return
 	}
-	d.started = true
+	switch {
+	case gap == 0:
+	case gap < maxGap:
+		s.Stats.SequenceLost += uint64(gap)
+	default:
+		s.Stats.SequenceReset++
+	}
+	d.lateRun = 0
+	d.next = seq + n
 }
 
 func (s *Session) sets(nowMs int64, d *domain, b []byte, h Handler) error {
@@ -291,29 +317,40 @@ func (s *Session) withdraw(d *domain, id uint16, options bool) {
 	if id == setTemplate || id == setOptions { // all of the kind (RFC 7011 section 8.1)
 		for tid, t := range d.templates {
 			if (t.t.scopes > 0) == options {
-				delete(d.templates, tid)
+				s.forget(d, tid, t)
 				s.Stats.Withdrawn++
 			}
 		}
 		return
 	}
-	if _, ok := d.templates[id]; ok {
-		delete(d.templates, id)
+	if t, ok := d.templates[id]; ok {
+		s.forget(d, id, t)
 		s.Stats.Withdrawn++
 	}
 }
 
+func (s *Session) forget(d *domain, id uint16, t *held) {
+	delete(d.templates, id)
+	d.last = nil
+	s.elems -= len(t.t.Elems)
+}
+
 // learn keeps a template. A refresh of the same definition keeps the plan.
 func (s *Session) learn(nowMs int64, d *domain, id uint16, elems []flow.Element, scopes int) {
-	if old := d.templates[id]; old != nil && old.t.scopes == scopes && sameElems(old.t.Elems, elems) {
+	old := d.templates[id]
+	if old != nil && old.t.scopes == scopes && sameElems(old.t.Elems, elems) {
 		old.seenMs = nowMs
 		return
 	}
 	t, err := newTemplate(id, elems, scopes)
-	if err != nil || (d.templates[id] == nil && len(d.templates) >= s.opts.MaxTemplates) {
+	if old != nil { // what it meant before, it means no more
+		s.forget(d, id, old)
+	}
+	if err != nil || len(d.templates) >= s.opts.MaxTemplates || s.elems+len(elems) > s.opts.MaxElements {
 		s.Stats.TemplatesRefused++
 		return
 	}
+	s.elems += len(elems)
 	s.Stats.Templates++
 	d.templates[id] = &held{t, nowMs}
 	d.last = nil
@@ -340,8 +377,7 @@ func (s *Session) template(nowMs int64, d *domain, id uint16) *held {
 		d.last, d.lastID = t, id
 	}
 	if s.opts.TemplateTTL > 0 && nowMs-t.seenMs > s.opts.TemplateTTL {
-		delete(d.templates, id)
-		d.last = nil
+		s.forget(d, id, t)
 		s.Stats.Expired++
 		return nil
 	}
@@ -360,17 +396,20 @@ func (s *Session) dataSet(nowMs int64, d *domain, id uint16, body []byte, h Hand
 	return s.dataRecords(t.t, body, h)
 }
 
+// heldOverhead is what a held set costs beside its bytes.
+const heldOverhead = 64
+
 // hold keeps data whose template has not come yet, within the bound.
 func (s *Session) hold(d *domain, id uint16, body []byte) {
-	if s.held+len(body) > s.opts.MaxHeldBytes {
+	d.started = false // how many records these are is unknown until the template comes
+	if s.held+len(body)+heldOverhead > s.opts.MaxHeldBytes {
 		s.Stats.SetsLost++
 		s.Stats.BytesLost += uint64(len(body))
 		return
 	}
-	s.held += len(body)
+	s.held += len(body) + heldOverhead
 	s.Stats.SetsHeld++
 	d.waiting = append(d.waiting, waitingSet{id, append([]byte(nil), body...)})
-	d.started = false // their number is unknown until the template comes
 }
 
 func (s *Session) replay(nowMs int64, d *domain, id uint16, h Handler) {
@@ -383,14 +422,12 @@ func (s *Session) replay(nowMs int64, d *domain, id uint16, h Handler) {
 			keep = append(keep, w)
 			continue
 		}
-		s.held -= len(w.body)
+		s.held -= len(w.body) + heldOverhead
 		before := s.Stats.Records + s.Stats.OptionsRecords
 		if err := s.dataSet(nowMs, d, id, w.body, h); err != nil {
 			s.Stats.SetsLost++
 		}
-		// they were numbered in an earlier message
-		d.next -= uint32(s.Stats.Records + s.Stats.OptionsRecords - before)
-		d.started = false
+		s.late += s.Stats.Records + s.Stats.OptionsRecords - before
 	}
 	d.waiting = keep
 }
@@ -401,7 +438,7 @@ func (s *Session) dataRecords(t *Template, b []byte, h Handler) error {
 		s.recFor = t
 	}
 	for len(b) >= t.minLen {
-		rest, ok := s.decodeRecord(t, b)
+		rest, ok := s.in.record(&s.rec, t, b)
 		if !ok {
 			s.Stats.BadRecord++
 			s.recFor = nil
@@ -423,147 +460,4 @@ func (s *Session) padding(t *Template, b []byte) error {
 		}
 	}
 	return nil
-}
-
-// varLen reads the length of a variable-length value (RFC 7011 section 7).
-func varLen(b []byte) (n int, rest []byte, ok bool) {
-	if len(b) < 1 {
-		return 0, nil, false
-	}
-	if b[0] < 255 {
-		return int(b[0]), b[1:], int(b[0]) <= len(b)-1
-	}
-	if len(b) < 3 {
-		return 0, nil, false
-	}
-	n = int(b[1])<<8 | int(b[2])
-	return n, b[3:], n <= len(b)-3
-}
-
-func (s *Session) decodeRecord(t *Template, b []byte) ([]byte, bool) {
-	r := &s.rec
-	has := t.mask
-	var present *[24]byte
-	for i := range t.steps {
-		st := &t.steps[i]
-		n := int(st.size)
-		if st.size == VarLen {
-			var ok bool
-			if n, b, ok = varLen(b); !ok {
-				return nil, false
-			}
-		} else if n > len(b) {
-			return nil, false
-		}
-		v := b[:n]
-		b = b[n:]
-		switch st.kind {
-		case stepU64:
-			writeUint(r, st, binary.BigEndian.Uint64(v))
-		case stepString, stepStringFixed:
-			if st.kind == stepStringFixed {
-				v = trimZeros(v)
-			}
-			if len(v) == 0 {
-				*at[string](r, st.off) = ""
-				has.Clear(st.field)
-			} else {
-				*at[string](r, st.off) = s.in.get(v)
-			}
-		case stepU8:
-			writeUint(r, st, uint64(v[0]))
-		case stepU16:
-			writeUint(r, st, uint64(binary.BigEndian.Uint16(v)))
-		case stepU32:
-			writeUint(r, st, uint64(binary.BigEndian.Uint32(v)))
-		case stepIPv4:
-			decodeAddr(r, st, v, &has)
-		case stepIPv6:
-			decodeAddr(r, st, v, &has)
-		case stepSeconds:
-			if !st.weak {
-				*at[int64](r, st.off) = int64(binary.BigEndian.Uint32(v)) * 1000
-			}
-		case stepMillis:
-			*at[int64](r, st.off) = int64(binary.BigEndian.Uint64(v))
-		case stepOctets:
-			u := at[flow.UUID](r, st.off)
-			copy(u[:], v)
-			if *u == (flow.UUID{}) {
-				has.Clear(st.field)
-			}
-		case stepBool:
-			*at[bool](r, st.off) = v[0] == 1
-		case stepUint:
-			writeUint(r, st, beUint(v))
-		case stepInt:
-			shift := 64 - 8*uint(len(v))
-			writeUint(r, st, uint64(int64(beUint(v)<<shift)>>shift))
-		case stepPresence:
-			present = (*[24]byte)(v)
-		}
-	}
-	if present != nil {
-		for i := range has {
-			has[i] &= binary.BigEndian.Uint64(present[i*8:])
-		}
-	}
-	r.Has = has
-	return b, true
-}
-
-func trimZeros(v []byte) []byte {
-	for len(v) > 0 && v[len(v)-1] == 0 {
-		v = v[:len(v)-1]
-	}
-	return v
-}
-
-func beUint(v []byte) uint64 {
-	var x uint64
-	for _, c := range v {
-		x = x<<8 | uint64(c)
-	}
-	return x
-}
-
-// decodeAddr reads an address; all zeros say nothing, which lets a template carry
-// both families.
-func decodeAddr(r *flow.Record, st *step, v []byte, has *flow.Mask) {
-	a := at[netip.Addr](r, st.off)
-	var zero bool
-	var addr netip.Addr
-	if len(v) == 4 {
-		x := [4]byte(v)
-		zero, addr = x == [4]byte{}, netip.AddrFrom4(x)
-	} else {
-		x := [16]byte(v)
-		zero, addr = x == [16]byte{}, netip.AddrFrom16(x)
-	}
-	switch {
-	case !zero:
-		*a = addr
-		has.Set(st.field)
-	case !st.weak:
-		*a = netip.Addr{}
-		has.Clear(st.field)
-	}
-}
-
-// writeUint stores any integer, truncated to the field.
-func writeUint(r *flow.Record, st *step, v uint64) {
-	switch st.typ {
-	case flow.TypeU64:
-		*at[uint64](r, st.off) = v
-	case flow.TypeU8:
-		*at[uint8](r, st.off) = uint8(v)
-	case flow.TypeU16:
-		*at[uint16](r, st.off) = uint16(v)
-	case flow.TypeU32:
-		*at[uint32](r, st.off) = uint32(v)
-	case flow.TypeI32:
-		*at[int32](r, st.off) = int32(v)
-	case flow.TypeI64:
-		*at[int64](r, st.off) = int64(v)
-	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"unsafe"
 
 	"github.com/weirnet/weir/api/flow"
@@ -21,6 +22,7 @@ const (
 // EncoderOptions bound an Encoder.
 type EncoderOptions struct {
 	MaxMessage int    // bytes; 0 means 65535. Over UDP take the path MTU minus IP and UDP headers
+	OneSet     bool   // one set a message, one template a set: all that go-ipfix, and so Antrea, reads
 	Sequence   uint32 // number of data records sent before in this transport session
 }
 
@@ -30,6 +32,7 @@ type Encoder struct {
 	domain uint32
 	seq    uint32
 	max    int
+	oneSet bool
 	buf    []byte
 	set    int // offset of the open set's header, 0 for none
 	setID  uint16
@@ -41,7 +44,7 @@ func NewEncoder(domain uint32, o EncoderOptions) *Encoder {
 	if o.MaxMessage <= 0 || o.MaxMessage > maxMessageLen {
 		o.MaxMessage = maxMessageLen
 	}
-	e := &Encoder{domain: domain, seq: o.Sequence, max: o.MaxMessage}
+	e := &Encoder{domain: domain, seq: o.Sequence, max: o.MaxMessage, oneSet: o.OneSet}
 	e.buf = make([]byte, headerLen, o.MaxMessage+2048)
 	return e
 }
@@ -94,6 +97,9 @@ func (e *Encoder) commit(mark int, set int, id uint16) bool {
 // AddTemplate puts the template's definition into the message. It reports false
 // when the message is full.
 func (e *Encoder) AddTemplate(t *Template) bool {
+	if e.oneSet && !e.Empty() {
+		return false
+	}
 	mark, set, id := len(e.buf), e.set, e.setID
 	if t.scopes > 0 {
 		e.open(setOptions)
@@ -121,6 +127,9 @@ func (e *Encoder) AddTemplate(t *Template) bool {
 
 // Withdraw withdraws templates (RFC 7011 section 8.1); not over UDP.
 func (e *Encoder) Withdraw(ids ...uint16) bool {
+	if e.oneSet && !e.Empty() {
+		return false
+	}
 	mark, set, id := len(e.buf), e.set, e.setID
 	e.closeSet() // a withdrawal has a set of its own
 	e.open(setTemplate)
@@ -137,9 +146,28 @@ func (e *Encoder) Withdraw(ids ...uint16) bool {
 // full: Take it and append again. A record that does not fit an empty message is
 // an error of the caller's limits and reported by Fits.
 func (e *Encoder) Append(t *Template, r *flow.Record) bool {
+	if e.oneSet && !e.Empty() && e.setID != t.ID {
+		return false
+	}
 	mark, set, id := len(e.buf), e.set, e.setID
 	e.open(t.ID)
 	e.buf = appendRecord(e.buf, t, r)
+	if !e.commit(mark, set, id) {
+		return false
+	}
+	e.data++
+	return true
+}
+
+// AppendRecord appends the bytes of one record by the template, without a set
+// around them; AppendBody puts such bytes into a message later.
+func AppendRecord(b []byte, t *Template, r *flow.Record) []byte { return appendRecord(b, t, r) }
+
+// AppendBody is Append for a record that AppendRecord encoded by the same template.
+func (e *Encoder) AppendBody(t *Template, body []byte) bool {
+	mark, set, id := len(e.buf), e.set, e.setID
+	e.open(t.ID)
+	e.buf = append(e.buf, body...)
 	if !e.commit(mark, set, id) {
 		return false
 	}
@@ -171,60 +199,113 @@ func at[T any](r *flow.Record, off uintptr) *T {
 	return (*T)(unsafe.Add(unsafe.Pointer(r), off))
 }
 
+// appendRecord writes a record by the template's plan.
 func appendRecord(b []byte, t *Template, r *flow.Record) []byte {
-	for i := range t.steps {
-		s := &t.steps[i]
-		switch s.kind {
-		case stepU8:
-			b = append(b, byte(readUint(r, s)))
-		case stepU16:
-			b = binary.BigEndian.AppendUint16(b, uint16(readUint(r, s)))
-		case stepU32:
-			b = binary.BigEndian.AppendUint32(b, uint32(readUint(r, s)))
-		case stepU64:
-			b = binary.BigEndian.AppendUint64(b, readUint(r, s))
-		case stepUint, stepInt:
-			v := readUint(r, s)
-			for n := int(s.size) - 1; n >= 0; n-- {
-				b = append(b, byte(v>>(8*n)))
+	for i := range t.segs {
+		g := &t.segs[i]
+		n := g.size
+		for j := range g.vars {
+			if g.vars[j].kind == stepString {
+				n += len(*at[string](r, g.vars[j].off))
 			}
-		case stepBool:
-			if *at[bool](r, s.off) {
-				b = append(b, 1)
-			} else {
-				b = append(b, 2)
-			}
-		case stepSeconds:
-			b = binary.BigEndian.AppendUint32(b, uint32(*at[int64](r, s.off)/1000))
-		case stepMillis:
-			b = binary.BigEndian.AppendUint64(b, uint64(*at[int64](r, s.off)))
-		case stepString:
-			b = appendVar(b, *at[string](r, s.off))
-		case stepStringFixed:
-			v := *at[string](r, s.off)
-			b = append(b, v[:min(len(v), int(s.size))]...)
-			for n := len(v); n < int(s.size); n++ {
-				b = append(b, 0)
-			}
-		case stepIPv4:
-			b = appendIPv4(b, at[netip.Addr](r, s.off))
-		case stepIPv6:
-			b = appendIPv6(b, at[netip.Addr](r, s.off))
-		case stepOctets:
-			b = append(b, (*at[flow.UUID](r, s.off))[:]...)
-		case stepPresence:
-			for _, w := range r.Has {
-				b = binary.BigEndian.AppendUint64(b, w)
-			}
-		case stepSkip:
-			for range s.size {
-				b = append(b, 0)
-			}
-		case stepSkipVar:
-			b = append(b, 0)
+			n += 3
 		}
+		at0 := len(b)
+		b = slices.Grow(b, n)[:at0+n]
+		if g.size > 0 {
+			if g.gaps {
+				clear(b[at0 : at0+g.size])
+			}
+			encodeFixed(r, g.fixed, unsafe.Pointer(&b[at0]))
+		}
+		o := at0 + g.size
+		for j := range g.vars {
+			if g.vars[j].kind == stepSkipVar {
+				b[o] = 0
+				o++
+				continue
+			}
+			v := *at[string](r, g.vars[j].off)
+			if len(v) < 255 {
+				b[o] = byte(len(v))
+				o++
+			} else {
+				v = v[:min(len(v), maxVar)]
+				b[o], b[o+1], b[o+2] = 255, byte(len(v)>>8), byte(len(v))
+				o += 3
+			}
+			o += copy(b[o:], v)
+		}
+		b = b[:o]
 	}
 	return b
+}
+
+// encodeFixed writes the steps of a segment at p, where the caller has made room.
+func encodeFixed(r *flow.Record, steps []step, p unsafe.Pointer) {
+	for i := range steps {
+		s := &steps[i]
+		v := unsafe.Add(p, s.pos)
+		switch s.kind {
+		case stepU64:
+			binary.BigEndian.PutUint64((*[8]byte)(v)[:], *at[uint64](r, s.off))
+		case stepU8:
+			*(*byte)(v) = *at[uint8](r, s.off)
+		case stepU16:
+			binary.BigEndian.PutUint16((*[2]byte)(v)[:], *at[uint16](r, s.off))
+		case stepU32:
+			binary.BigEndian.PutUint32((*[4]byte)(v)[:], *at[uint32](r, s.off))
+		case stepSeconds:
+			binary.BigEndian.PutUint32((*[4]byte)(v)[:], uint32(*at[int64](r, s.off)/1000))
+		case stepMillis:
+			binary.BigEndian.PutUint64((*[8]byte)(v)[:], uint64(*at[int64](r, s.off)))
+		case stepIPv4:
+			*(*[4]byte)(v) = ipv4Of(at[netip.Addr](r, s.off))
+		case stepIPv6:
+			*(*[16]byte)(v) = ipv6Of(at[netip.Addr](r, s.off))
+		case stepOctets:
+			*(*[16]byte)(v) = *at[flow.UUID](r, s.off)
+		case stepBool:
+			*(*byte)(v) = 2
+			if *at[bool](r, s.off) {
+				*(*byte)(v) = 1
+			}
+		case stepPresence:
+			w := (*[24]byte)(v)
+			for k := range r.Has {
+				binary.BigEndian.PutUint64(w[k*8:], r.Has[k])
+			}
+		default:
+			encodeRare(r, s, unsafe.Slice((*byte)(v), int(s.size)))
+		}
+	}
+}
+
+// encodeRare writes integers of another width than their field's (what does not fit
+// is sent as the largest that does) and strings of fixed length.
+func encodeRare(r *flow.Record, s *step, v []byte) {
+	switch s.kind {
+	case stepUint:
+		x := readUint(r, s)
+		if len(v) < 8 {
+			x = min(x, 1<<(8*len(v))-1)
+		}
+		putUint(v, x)
+	case stepInt:
+		putUint(v, readUint(r, s))
+	case stepStringFixed:
+		n := copy(v, *at[string](r, s.off))
+		clear(v[n:])
+	default:
+		clear(v)
+	}
+}
+
+func putUint(v []byte, x uint64) {
+	for i := range v {
+		v[len(v)-1-i] = byte(x)
+		x >>= 8
+	}
 }
 
 // readUint reads any integer field, sign extended.
@@ -247,32 +328,31 @@ func readUint(r *flow.Record, s *step) uint64 {
 	}
 }
 
-// appendVar appends a string with its length in one or three bytes. A string over
-// 65,534 bytes cannot be sent in any message and is cut.
+// maxVar is the longest string that a message can hold. A longer one is cut.
+const maxVar = 65000
+
+// appendVar appends a string with its length in one or three bytes.
 func appendVar(b []byte, v string) []byte {
 	if len(v) < 255 {
 		return append(append(b, byte(len(v))), v...)
 	}
-	v = v[:min(len(v), 65534)]
+	v = v[:min(len(v), maxVar)]
 	b = append(b, 255, byte(len(v)>>8), byte(len(v)))
 	return append(b, v...)
 }
 
-func appendIPv4(b []byte, a *netip.Addr) []byte {
+func ipv4Of(a *netip.Addr) [4]byte {
 	if !a.Is4() && !a.Is4In6() {
-		return append(b, 0, 0, 0, 0)
+		return [4]byte{}
 	}
-	v := a.Unmap().As4()
-	return append(b, v[:]...)
+	return a.As4()
 }
 
-func appendIPv6(b []byte, a *netip.Addr) []byte {
+func ipv6Of(a *netip.Addr) [16]byte {
 	if !a.IsValid() || a.Is4() {
-		var zero [16]byte
-		return append(b, zero[:]...)
+		return [16]byte{}
 	}
-	v := a.As16()
-	return append(b, v[:]...)
+	return a.As16()
 }
 
 // Fits reports whether the record can go into a message of max bytes.

@@ -58,6 +58,9 @@ func LedgerTemplate() *Template {
 
 // AppendLedger encodes a row. It reports false when the message is full.
 func (e *Encoder) AppendLedger(row *LedgerRow) bool {
+	if e.oneSet && !e.Empty() && e.setID != ledgerTemplateID {
+		return false
+	}
 	mark, set, id := len(e.buf), e.set, e.setID
 	e.open(ledgerTemplateID)
 	for _, v := range [...]string{row.Observer, row.Instance, row.Stage, row.Kind, row.Reason} {
@@ -79,8 +82,8 @@ func (s *Session) optionsRecords(t *Template, b []byte, h Handler) error {
 	for len(b) >= t.minLen {
 		s.row = LedgerRow{}
 		ledger := false
-		for i := range t.Elems {
-			n := int(t.Elems[i].Len)
+		for i := range t.options {
+			n := int(t.options[i].Len)
 			if n == VarLen {
 				var ok bool
 				if n, b, ok = varLen(b); !ok {
@@ -91,8 +94,8 @@ func (s *Session) optionsRecords(t *Template, b []byte, h Handler) error {
 				s.Stats.BadRecord++
 				return ErrMalformed
 			}
-			if t.Elems[i].PEN == flow.PENWeir {
-				ledger = s.ledgerField(t.Elems[i].ID, b[:n]) || ledger
+			if t.options[i].PEN == flow.PENWeir {
+				ledger = s.ledgerField(t.options[i].ID, b[:n]) || ledger
 			}
 			b = b[n:]
 		}

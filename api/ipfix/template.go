@@ -20,12 +20,13 @@ type stepKind uint8
 const (
 	stepSkip stepKind = iota
 	stepSkipVar
+	// the next four have the width of their field
 	stepU8
 	stepU16
 	stepU32
 	stepU64
-	stepUint // reduced-size unsigned (RFC 7011 section 6.2)
-	stepInt  // signed, any size
+	stepUint // unsigned of another width than its field's (RFC 7011 section 6.2)
+	stepInt  // signed, any width
 	stepBool
 	stepSeconds
 	stepMillis
@@ -43,11 +44,21 @@ type step struct {
 	field flow.FieldID
 	typ   flow.Type
 	size  uint16 // bytes on the wire; VarLen for variable
+	pos   uint16 // of a fixed step, from the start of its segment
 	off   uintptr
 	// weak: another element of the template says the same better (seconds beside
 	// milliseconds) or as an alternative (the other address family): it never
 	// overwrites a value and a zero says nothing.
 	weak bool
+}
+
+// segment is a run of fixed steps, whose bounds are checked once, and the variable
+// ones behind it.
+type segment struct {
+	fixed []step
+	size  int // bytes of fixed and of what is skipped between
+	gaps  bool
+	vars  []step
 }
 
 // Template is an ordered list of elements, compiled. It is immutable.
@@ -56,7 +67,8 @@ type Template struct {
 	Elems []flow.Element
 
 	scopes   int // options template when above 0
-	steps    []step
+	segs     []segment
+	options  []flow.Element // of an options template: the elements that have bytes
 	minLen   int
 	mask     flow.Mask
 	presence bool
@@ -106,7 +118,8 @@ func newTemplate(id uint16, elems []flow.Element, scopes int) (*Template, error)
 	if len(elems) == 0 || len(elems) > maxTemplateFields {
 		return nil, fmt.Errorf("ipfix: template %d has %d elements, want 1 to %d", id, len(elems), maxTemplateFields)
 	}
-	t := &Template{ID: id, Elems: elems, scopes: scopes, steps: make([]step, 0, len(elems))}
+	t := &Template{ID: id, Elems: elems, scopes: scopes}
+	steps := make([]step, 0, len(elems))
 	best := map[flow.FieldID]int{}
 	for _, e := range elems {
 		if r, ok := fieldOf()[elemKey{e.PEN, e.ID}]; ok && int(r.field) < flow.NumFields {
@@ -117,6 +130,10 @@ func newTemplate(id uint16, elems []flow.Element, scopes int) (*Template, error)
 	}
 	for _, e := range elems {
 		s := compileStep(e)
+		if s.size == 0 { // costs no bytes, so it gets no work: a record's cost stays bounded by its length
+			t.unknown++
+			continue
+		}
 		if s.kind > stepSkipVar && s.kind != stepPresence {
 			r := fieldOf()[elemKey{e.PEN, e.ID}]
 			s.weak = r.rank != best[r.field]
@@ -133,12 +150,45 @@ func newTemplate(id uint16, elems []flow.Element, scopes int) (*Template, error)
 		} else {
 			t.minLen += int(s.size)
 		}
-		t.steps = append(t.steps, s)
+		steps = append(steps, s)
+		if scopes > 0 {
+			t.options = append(t.options, e)
+		}
 	}
 	if t.minLen == 0 {
 		return nil, fmt.Errorf("ipfix: template %d describes empty records", id)
 	}
+	if t.minLen > maxMessageLen {
+		return nil, fmt.Errorf("ipfix: template %d describes records of %d bytes, over any message", id, t.minLen)
+	}
+	t.segs = segmentsOf(steps)
 	return t, nil
+}
+
+// segmentsOf cuts the steps where a variable one is followed by a fixed one. Fixed
+// bytes that nobody wants cost nothing: positions step over them.
+func segmentsOf(steps []step) []segment {
+	var segs []segment
+	for i := 0; i < len(steps); {
+		var g segment
+		for ; i < len(steps) && steps[i].size != VarLen; i++ {
+			s := steps[i]
+			s.pos = uint16(g.size)
+			g.size += int(s.size)
+			if s.kind == stepSkip {
+				g.gaps = true
+			} else {
+				g.fixed = append(g.fixed, s)
+			}
+		}
+		from := i
+		for i < len(steps) && steps[i].size == VarLen {
+			i++
+		}
+		g.vars = steps[from:i:i]
+		segs = append(segs, g)
+	}
+	return segs
 }
 
 func compileStep(e flow.Element) step {
@@ -158,10 +208,29 @@ func compileStep(e flow.Element) step {
 	}
 	s := step{field: r.field, typ: flow.Fields[r.field].Type, size: e.Len, off: flow.Offsets[r.field]}
 	s.kind = kindOf(r.elem.Enc, e.Len)
+	if s.kind >= stepU8 && s.kind <= stepU64 && widthOf(s.typ) != int(e.Len) {
+		s.kind = stepUint
+	}
 	if s.kind == stepSkip {
 		return skip
 	}
 	return s
+}
+
+// widthOf gives the bytes of an unsigned field, 0 for another type.
+func widthOf(t flow.Type) int {
+	switch t {
+	case flow.TypeU8:
+		return 1
+	case flow.TypeU16:
+		return 2
+	case flow.TypeU32:
+		return 4
+	case flow.TypeU64:
+		return 8
+	default:
+		return 0
+	}
 }
 
 // kindOf picks the step for an encoding at a length; stepSkip where the length is
