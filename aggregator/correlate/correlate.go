@@ -96,7 +96,8 @@ type Stats struct {
 // Sight says what an observation was.
 type Sight struct {
 	ConnID uint64 // unified number of the connection; 0 for a record passed through
-	News   bool   // a new end, another outcome or an end: worth showing before the next emission
+	News   bool   // a new end, another outcome or an end
+	Told   bool   // and it was emitted at once; otherwise it is worth showing before the next emission
 }
 
 // Correlator is one shard.
@@ -182,8 +183,9 @@ func (c *Correlator) Observe(nowMs int64, r *flow.Record, emit func(*flow.Record
 	c.held.bytes += after - before
 	e.records++
 	c.held.records++
+	told := e.told
 	c.react(i, e, grown, emit)
-	return Sight{ConnID: e.connID, News: grown&(newEnd|newOutcome|newFinal) != 0}
+	return Sight{ConnID: e.connID, News: grown&(newEnd|newOutcome|newFinal) != 0, Told: e.told != told}
 }
 
 // clock moves time on; it never goes back.
