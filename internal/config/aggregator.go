@@ -91,12 +91,13 @@ type JSONLSink struct {
 type IPFIXSink struct {
 	Address   string `json:"address" doc:"host:port of the collector"`
 	Transport string `json:"transport" doc:"tcp, tls or udp"`
-	Template  string `json:"template" doc:"antrea (the aggregator's elements), weir (all), or iana (plain ones only)"`
+	Template  string `json:"template" doc:"antrea (the elements of Antrea's aggregator), antrea-proxy (its proxy mode), iana (plain ones only), or weir (all)"`
 	Format    string `json:"format" doc:"ipfix or json"`
 	CA        string `json:"caFile" doc:"certificates that may have signed the collector's"`
 	Cert      string `json:"certFile" doc:"certificate to show to the collector"`
 	Key       string `json:"keyFile" doc:"its private key"`
-	Domain    uint32 `json:"observationDomain" doc:"IPFIX observation domain"`
+	Server    string `json:"serverName" doc:"name that the collector's certificate must hold; empty for the host of address"`
+	Domain    uint32 `json:"observationDomain" doc:"IPFIX observation domain; 0 for a hash of the cluster's id"`
 }
 
 // API is where people and pages ask.
@@ -223,7 +224,7 @@ func (s *Sink) Validate() error {
 	case "ipfix":
 		errs = append(
 			errs, hostPort("ipfix.address", s.IPFIX.Address), oneOf("ipfix.transport", s.IPFIX.Transport, "tcp", "tls", "udp"),
-			oneOf("ipfix.template", s.IPFIX.Template, "antrea", "weir", "iana"), oneOf("ipfix.format", s.IPFIX.Format, "ipfix", "json"),
+			oneOf("ipfix.template", s.IPFIX.Template, "antrea", "antrea-proxy", "iana", "weir"), oneOf("ipfix.format", s.IPFIX.Format, "ipfix", "json"),
 		)
 	default:
 		errs = append(errs, oneOf("kind", s.Kind, "jsonl", "ipfix"))
