@@ -148,8 +148,11 @@ func (e *Enricher) fillSNAT(c *track.Conn, r *flow.Record, d *end) {
 		return
 	}
 	r.SetProxySNATIP(c.Reply.DstAddr())
-	if hasPorts(c.Orig.Proto) {
+	switch {
+	case hasPorts(c.Orig.Proto):
 		r.SetProxySNATPort(c.Reply.DstPort)
+	case isICMP(c.Orig.Proto):
+		r.SetProxySNATPort(c.Reply.SrcPort) // the identifier that the server's node sees
 	}
 }
 

@@ -67,13 +67,13 @@ func world() *cluster.Model {
 
 // conn reads "proto client:port>dialled:port", and "=> server:port>client:port"
 // behind it where the reply is another.
-func conn(t testing.TB, s string) *track.Conn {
-	t.Helper()
+func conn(tb testing.TB, s string) *track.Conn {
+	tb.Helper()
 	orig, reply, nat := strings.Cut(s, " => ")
 	var proto uint8
 	var tail string
 	if _, err := fmt.Sscanf(orig, "%d %s", &proto, &tail); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	tuple := func(s string) flow.Tuple {
 		a, b, _ := strings.Cut(s, ">")
@@ -99,11 +99,11 @@ func dump(r *flow.Record) string {
 	return b.String()
 }
 
-func names(t testing.TB) *Names {
-	t.Helper()
+func names(tb testing.TB) *Names {
+	tb.Helper()
 	n, err := ParseNames("names.txt", []byte("# offices\n203.0.113.0/24 office\n203.0.113.9\tprinter room 2\n0.0.0.0/0 internet\n2001:db8::/32 partner\n"))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return n
 }
@@ -123,6 +123,7 @@ var cases = []struct{ name, node, conn string }{
 	{"hostNetwork server", "n1", "17 10.244.1.5:40000>192.0.2.2:53"},
 	{"node to node", "n1", "6 192.0.2.1:40000>192.0.2.2:10250"},
 	{"ping", "n1", "1 10.244.1.5:77>10.244.2.5:2048 => 10.244.2.5:77>10.244.1.5:0"},
+	{"ping through a translation", "n1", "1 203.0.113.9:77>10.244.2.5:2048 => 10.244.2.5:99>10.244.1.1:0"},
 	{"passing", "n1", "6 203.0.113.50:50000>198.51.100.77:80"},
 	{"loopback", "n1", "6 127.0.0.1:50000>127.0.0.1:80"},
 	{"multicast", "n1", "17 192.0.2.1:5353>224.0.0.251:5353"},
