@@ -279,8 +279,15 @@ func (r *Runner) write(ctx context.Context, pos uint64, batch []flow.Record) boo
 	pause := r.cfg.RetryMin
 	for try := 0; ; try++ {
 		err := r.writeOnce(ctx, pos, batch)
+		var un *Undelivered
+		if errors.As(err, &un) {
+			r.m.lost.add(un.Reason, un.Amount)
+			r.stage.Lost(un.Reason, un.Amount)
+			r.done(pos, batch, amt, un.Amount)
+			return true
+		}
 		if err == nil {
-			r.done(pos, batch, amt)
+			r.done(pos, batch, amt, ledger.Amount{})
 			return true
 		}
 		if isRejection(err) {
@@ -321,13 +328,14 @@ func (r *Runner) writeOnce(ctx context.Context, pos uint64, batch []flow.Record)
 	return r.sink.Write(ctx, batch)
 }
 
-func (r *Runner) done(pos uint64, batch []flow.Record, amt ledger.Amount) {
+func (r *Runner) done(pos uint64, batch []flow.Record, amt, lost ledger.Amount) {
 	if r.m.failing.Swap(false) {
 		r.log.Info("sink works again", "held", r.sp.Held().Records)
 	}
-	r.m.out.Add(amt.Records)
+	out := ledger.Amount{Records: amt.Records - lost.Records, Connections: amt.Connections - lost.Connections, Bytes: amt.Bytes - lost.Bytes}
+	r.m.out.Add(out.Records)
 	r.m.batches.Add(1)
-	r.stage.Out(amt)
+	r.stage.Out(out)
 	r.commit(pos+uint64(len(batch)), amt)
 }
 

@@ -9,9 +9,11 @@ package sinks
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/internal/ledger"
 )
 
 // Sink is a destination. Write delivers a batch whole or returns an error; the
@@ -55,4 +57,17 @@ func Reject(err error) error { return rejection{err} }
 func isRejection(err error) bool {
 	var r rejection
 	return errors.As(err, &r)
+}
+
+// Undelivered is the error of a Write that did take the batch, except for records that
+// the destination can never take, each for the reason given. The Runner books them as
+// lost and goes on.
+type Undelivered struct {
+	Reason string
+	Amount ledger.Amount
+}
+
+// Error implements error.
+func (u *Undelivered) Error() string {
+	return fmt.Sprintf("%d records cannot be delivered: %s", u.Amount.Records, u.Reason)
 }

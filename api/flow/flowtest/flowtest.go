@@ -131,7 +131,7 @@ func Sample(i uint64) flow.Record {
 	r.SetFinal(false)
 	r.SetRecords(2)
 	var id flow.UUID
-	binary.BigEndian.PutUint64(id[:], i*0x9E3779B97F4A7C15)
+	binary.BigEndian.PutUint64(id[:], i*0x9E3779B97F4A7C15+1) // never zero: a zero UUID is absent on the wire
 	binary.BigEndian.PutUint64(id[8:], i)
 	r.SetID(id)
 	return r
