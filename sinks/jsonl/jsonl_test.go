@@ -318,3 +318,21 @@ func BenchmarkWrite(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(pos), "ns/record")
 }
+
+func TestStream(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Format = FormatCSV
+	var out strings.Builder
+	s, err := NewStream(cfg, &out, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := s.Write(t.Context(), samples(0, 3)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := strings.Count(out.String(), "\n"); n != 7 || strings.Count(out.String(), "start,end,") != 1 {
+		t.Errorf("%d lines:\n%s", n, out.String())
+	}
+}
