@@ -9,39 +9,41 @@ import (
 	"github.com/weirnet/weir/exporter/track"
 )
 
+func nest(typ uint16, f func(b *builder)) []byte {
+	in := &builder{}
+	f(in)
+	out := &builder{}
+	out.attr(typ|nlaNested, in.b)
+	return out.b
+}
+
+func tupleAttr(typ uint16, t *flow.Tuple) []byte {
+	return nest(typ, func(b *builder) {
+		b.b = append(b.b, nest(ctaTupleIP, func(b *builder) {
+			if t.Is4() {
+				b.attr(ctaIPv4Src, t.Src[12:])
+				b.attr(ctaIPv4Dst, t.Dst[12:])
+			} else {
+				b.attr(ctaIPv6Src, t.Src[:])
+				b.attr(ctaIPv6Dst, t.Dst[:])
+			}
+		})...)
+		b.b = append(b.b, nest(ctaTupleProto, func(b *builder) {
+			b.attr(ctaProtoNum, []byte{t.Proto})
+			if t.Proto == 1 {
+				b.u16(ctaProtoICMPID, t.SrcPort)
+				b.attr(ctaProtoICMPType, []byte{byte(t.DstPort >> 8)})
+				b.attr(ctaProtoICMPCode, []byte{byte(t.DstPort)})
+			} else {
+				b.u16(ctaProtoSrcPort, t.SrcPort)
+				b.u16(ctaProtoDstPort, t.DstPort)
+			}
+		})...)
+	})
+}
+
 // encodeConn makes the payload that decodeConn reads; the kernel's part in tests.
 func encodeConn(c *track.Conn, narrow bool) []byte {
-	nest := func(typ uint16, f func(b *builder)) []byte {
-		in := &builder{}
-		f(in)
-		out := &builder{}
-		out.attr(typ|nlaNested, in.b)
-		return out.b
-	}
-	tuple := func(typ uint16, t *flow.Tuple) []byte {
-		return nest(typ, func(b *builder) {
-			b.b = append(b.b, nest(ctaTupleIP, func(b *builder) {
-				if t.Is4() {
-					b.attr(ctaIPv4Src, t.Src[12:])
-					b.attr(ctaIPv4Dst, t.Dst[12:])
-				} else {
-					b.attr(ctaIPv6Src, t.Src[:])
-					b.attr(ctaIPv6Dst, t.Dst[:])
-				}
-			})...)
-			b.b = append(b.b, nest(ctaTupleProto, func(b *builder) {
-				b.attr(ctaProtoNum, []byte{t.Proto})
-				if t.Proto == 1 {
-					b.u16(ctaProtoICMPID, t.SrcPort)
-					b.attr(ctaProtoICMPType, []byte{byte(t.DstPort >> 8)})
-					b.attr(ctaProtoICMPCode, []byte{byte(t.DstPort)})
-				} else {
-					b.u16(ctaProtoSrcPort, t.SrcPort)
-					b.u16(ctaProtoDstPort, t.DstPort)
-				}
-			})...)
-		})
-	}
 	counters := func(typ uint16, packets, bytes uint64) []byte {
 		return nest(typ, func(b *builder) {
 			if narrow {
@@ -54,8 +56,8 @@ func encodeConn(c *track.Conn, narrow bool) []byte {
 		})
 	}
 	b := &builder{b: make([]byte, nfHdrLen)}
-	b.b = append(b.b, tuple(ctaTupleOrig, &c.Orig)...)
-	b.b = append(b.b, tuple(ctaTupleReply, &c.Reply)...)
+	b.b = append(b.b, tupleAttr(ctaTupleOrig, &c.Orig)...)
+	b.b = append(b.b, tupleAttr(ctaTupleReply, &c.Reply)...)
 	b.u32(ctaStatus, c.Status)
 	b.u32(ctaMark, c.Mark)
 	b.u32(ctaID, c.ID)

@@ -170,10 +170,14 @@ func (s *socket) answer(b []byte, intr *bool, fn func(raw []byte, h header, payl
 			if len(payload) < 4 {
 				return false, ErrMalformed
 			}
-			if e := int32(ne.Uint32(payload)); e != 0 {
-				return false, fmt.Errorf("the kernel refused: %w (needs CAP_NET_ADMIN in this network namespace)", unix.Errno(-e))
+			e := unix.Errno(-int32(ne.Uint32(payload)))
+			switch e {
+			case 0:
+				return true, nil
+			case unix.EPERM:
+				return false, fmt.Errorf("the kernel refused: %w (needs CAP_NET_ADMIN in this network namespace)", e)
 			}
-			return true, nil
+			return false, fmt.Errorf("the kernel refused: %w", e)
 		case nlmsgNoop, nlmsgOverrun:
 		default:
 			if err := fn(raw[:h.size], h, payload); err != nil {
