@@ -1,0 +1,182 @@
+package collect
+
+import (
+	"sort"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/weirnet/weir/api/ipfix"
+	"github.com/weirnet/weir/internal/ledger"
+)
+
+const (
+	maxExporters      = 20000 // books kept at most
+	maxLinesOfOne     = 256   // stages and reasons of one book
+	forgetExportersIn = 24 * time.Hour
+	inFlightFor       = 10 * time.Second
+)
+
+// account is what one transport session has brought.
+type account struct {
+	records, connections, bytes atomic.Uint64
+	ended                       atomic.Bool
+}
+
+func (a *account) add(m ledger.Amount) {
+	a.records.Add(m.Records)
+	a.connections.Add(m.Connections)
+	a.bytes.Add(m.Bytes)
+}
+
+func (a *account) load() ledger.Amount {
+	return ledger.Amount{Records: a.records.Load(), Connections: a.connections.Load(), Bytes: a.bytes.Load()}
+}
+
+// exporters holds the newest books of every exporting process.
+type exporters struct {
+	mu   sync.Mutex
+	byID map[string]*exporter // observer + instance
+}
+
+type exporter struct {
+	observer, instance string
+	atMs               int64
+	lines              map[string]*ledger.Line
+	order              []string
+	sessions           map[string]*sessionBooks // by the exporter's session id
+}
+
+// sessionBooks holds both sides' account of one session.
+type sessionBooks struct {
+	addr string // how the exporter calls the aggregator of that session
+	sent ledger.Amount
+	acct *account // nil where the session came to another process
+}
+
+// take books one row. Rows are cumulative: the newest replaces.
+func (e *exporters) take(row *ipfix.LedgerRow, acct *account) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	id := row.Observer + "\x00" + row.Instance
+	x := e.byID[id]
+	if x == nil {
+		if len(e.byID) >= maxExporters {
+			return
+		}
+		x = &exporter{observer: row.Observer, instance: row.Instance, lines: map[string]*ledger.Line{}, sessions: map[string]*sessionBooks{}}
+		e.byID[id] = x
+	}
+	x.atMs = max(x.atMs, row.AtMs)
+	amount := ledger.Amount{Records: row.Records, Connections: row.Connections, Bytes: row.Bytes}
+	if row.Stage == "session" || row.Stage == "wire" {
+		s := x.sessions[row.Reason]
+		if s == nil {
+			if len(x.sessions) >= maxLinesOfOne {
+				return
+			}
+			s = &sessionBooks{addr: row.Kind}
+			x.sessions[row.Reason] = s
+		}
+		if row.Stage == "session" {
+			s.acct = acct
+			return
+		}
+		s.sent = amount
+		return
+	}
+	l := x.lines[row.Stage]
+	if l == nil {
+		if len(x.lines) >= maxLinesOfOne {
+			return
+		}
+		l = &ledger.Line{Stage: row.Stage, Lost: map[string]ledger.Amount{}}
+		x.lines[row.Stage] = l
+		x.order = append(x.order, row.Stage)
+	}
+	switch row.Kind {
+	case "in":
+		l.In = amount
+	case "out":
+		l.Out = amount
+	case "held":
+		l.Held = amount
+	case "lost":
+		if len(l.Lost) < maxLinesOfOne {
+			l.Lost[row.Reason] = amount
+		}
+	}
+}
+
+// Book is what one exporting process told last, with a stage "wire" that holds what
+// it sent here against what arrived.
+type Book struct {
+	Observer, Instance string
+	At                 time.Time
+	Lines              []ledger.Line
+}
+
+// Books gives all books, by observer, newest instance last.
+func (c *Collector) Books(now time.Time) []Book {
+	e := &c.exporters
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	books := make([]Book, 0, len(e.byID))
+	for id, x := range e.byID {
+		at := time.UnixMilli(x.atMs)
+		if now.Sub(at) > forgetExportersIn {
+			delete(e.byID, id)
+			continue
+		}
+		b := Book{Observer: x.observer, Instance: x.instance, At: at}
+		for _, stage := range x.order {
+			l := *x.lines[stage]
+			l.Lost = map[string]ledger.Amount{}
+			for why, a := range x.lines[stage].Lost {
+				l.Lost[why] = a
+			}
+			b.Lines = append(b.Lines, l)
+		}
+		b.Lines = append(b.Lines, x.wire(now))
+		books = append(books, b)
+	}
+	sort.Slice(books, func(i, j int) bool {
+		a, b := &books[i], &books[j]
+		if a.Observer != b.Observer {
+			return a.Observer < b.Observer
+		}
+		return a.At.Before(b.At)
+	})
+	return books
+}
+
+// wire compares the sessions that came to this process. A live session's difference
+// is on its way; an ended one's is lost.
+func (x *exporter) wire(now time.Time) ledger.Line {
+	l := ledger.Line{Stage: "wire", Lost: map[string]ledger.Amount{}}
+	for _, s := range x.sessions {
+		if s.acct == nil {
+			continue
+		}
+		got := s.acct.load()
+		sent := s.sent
+		if less(sent, got) { // its books are a second older than its records
+			sent = got
+		}
+		l.In, l.Out = l.In.Plus(sent), l.Out.Plus(got)
+		diff := ledger.Amount{Records: sent.Records - got.Records, Connections: sent.Connections - got.Connections, Bytes: sent.Bytes - got.Bytes}
+		if diff == (ledger.Amount{}) {
+			continue
+		}
+		if s.acct.ended.Load() && now.Sub(time.UnixMilli(x.atMs)) < inFlightFor {
+			l.Lost["session_broken"] = l.Lost["session_broken"].Plus(diff)
+		} else {
+			l.Held = l.Held.Plus(diff)
+		}
+	}
+	return l
+}
+
+func less(a, b ledger.Amount) bool {
+	return a.Records < b.Records || (a.Records == b.Records && (a.Bytes < b.Bytes || a.Connections < b.Connections))
+}
