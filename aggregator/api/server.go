@@ -43,9 +43,10 @@ type Books struct {
 
 // AgentBooks are the books of one agent.
 type AgentBooks struct {
-	Agent  string        `json:"agent"`
-	Time   time.Time     `json:"time"`
-	Stages []ledger.Line `json:"stages"`
+	Agent    string        `json:"agent"`
+	Instance string        `json:"instance"` // changes at each start of the agent
+	Time     time.Time     `json:"time"`
+	Stages   []ledger.Line `json:"stages"`
 }
 
 // Server serves the API; it is a daemon.Task.

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/weirnet/weir/aggregator"
+	"github.com/weirnet/weir/aggregator/api"
+	"github.com/weirnet/weir/aggregator/collect"
+	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/internal/config"
+	"github.com/weirnet/weir/internal/ledger"
+	"github.com/weirnet/weir/internal/obs"
+)
+
+// collector is the Collector as a task that drains.
+type collector struct {
+	*collect.Collector
+	drain time.Duration
+}
+
+func (c collector) Run(ctx context.Context) error { return c.Collector.Run(ctx, c.drain) }
+
+type take func([]flow.Record)
+
+func (t take) HandleBatch(_ *collect.Source, recs []flow.Record) { t(recs) }
+
+func makeCollector(cfg *config.Aggregator, log *slog.Logger, book *ledger.Book, tls *certificates, to take) (collector, error) {
+	c := collect.DefaultConfig()
+	c.TCP, c.TLS, c.UDP, c.MaxSessions = cfg.Collect.TCP, cfg.Collect.TLS, cfg.Collect.UDP, cfg.Collect.MaxSessions
+	col, err := collect.New(c, collect.Deps{Log: log, Book: book, Handler: to, ServerTLS: tls.collect})
+	if err != nil {
+		return collector{}, err
+	}
+	return collector{col, cfg.StopTimeout / 3}, col.Listen()
+}
+
+// agentBooks are the books that the agents told last.
+func agentBooks(c collector) []api.AgentBooks {
+	var out []api.AgentBooks
+	for _, b := range c.Books(time.Now()) {
+		out = append(out, api.AgentBooks{Agent: b.Observer, Instance: b.Instance, Time: b.At, Stages: b.Lines})
+	}
+	return out
+}
+
+// register names every number of the process.
+func register(reg *obs.Registry, book *ledger.Book, agg *aggregator.Aggregator, col collector, web *api.Server, tls *certificates) error {
+	counter := func(name, help string, f func() uint64) obs.Metric {
+		return obs.Metric{Name: name, Help: help, Kind: obs.Counter, Read: obs.Value(func() float64 { return float64(f()) })}
+	}
+	gauge := func(name, help string, f func() float64) obs.Metric {
+		return obs.Metric{Name: name, Help: help, Kind: obs.Gauge, Read: obs.Value(f)}
+	}
+	s, w := &col.Stats, &web.Stats
+	list := []obs.Metric{
+		counter("weir_collect_sessions_total", "Stream sessions that were accepted.", s.Sessions.Load),
+		counter("weir_collect_sessions_refused_total", "Stream sessions that were refused: too many, or during a stop.", s.Refused.Load),
+		counter("weir_collect_tls_failures_total", "TLS handshakes that failed.", s.TLSFailures.Load),
+		counter("weir_collect_messages_total", "IPFIX messages that were read.", s.Messages.Load),
+		counter("weir_collect_records_total", "Flow records that were decoded.", s.Records.Load),
+		counter("weir_collect_ledger_rows_total", "Rows of exporters' books that were read.", s.LedgerRows.Load),
+		counter("weir_collect_templates_total", "Templates that were read.", s.Templates.Load),
+		counter("weir_collect_malformed_total", "Messages that break RFC 7011 and ended their session or were dropped.", s.Malformed.Load),
+		counter("weir_collect_sequence_lost_total", "Records that sequence numbers show to be missing.", s.SequenceLost.Load),
+		counter("weir_collect_unknown_sets_total", "Data sets whose template never came.", s.UnknownSets.Load),
+		gauge("weir_collect_sessions", "Stream sessions now.", func() float64 { return float64(col.Sessions()) }),
+		counter("weir_api_requests_total", "Requests to the API.", w.Requests.Load),
+		counter("weir_api_denied_total", "Requests without the right to be answered.", w.Denied.Load),
+		counter("weir_api_streams_refused_total", "Streams refused because too many were open.", w.StreamsRefused.Load),
+		counter("weir_api_records_sent_total", "Records sent to streams.", w.Sent.Load),
+		counter("weir_api_records_skipped_total", "Records that streams were too slow to take.", w.Skipped.Load),
+		gauge("weir_api_streams", "Streams now.", func() float64 { return float64(web.Streams()) }),
+	}
+	list = append(list, tls.metricList()...)
+	list = append(list, agg.Metrics()...)
+	return reg.Add(append(list, obs.LedgerMetrics(book)...)...)
+}

@@ -1,0 +1,142 @@
+// Command weir-aggregator collects IPFIX, joins both ends of each connection, feeds
+// the sinks and serves the API.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/weirnet/weir/aggregator"
+	"github.com/weirnet/weir/aggregator/api"
+	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/internal/config"
+	"github.com/weirnet/weir/internal/daemon"
+	"github.com/weirnet/weir/internal/ledger"
+	"github.com/weirnet/weir/internal/obs"
+	buildinfo "github.com/weirnet/weir/internal/version"
+)
+
+var version string // set by the linker
+
+func main() {
+	cfg := config.DefaultAggregator()
+	cmd := config.Command{
+		Name: "weir-aggregator", Short: "Collect flows from agents, join both ends, feed sinks and serve them.",
+		Kind: config.AggregatorKind, Config: cfg, Version: buildinfo.Get(version), Out: os.Stdout, Err: os.Stderr,
+	}
+	run, status := cmd.Parse(os.Args[1:])
+	if !run {
+		os.Exit(status)
+	}
+	log, err := obs.NewLogger(os.Stderr, cfg.Log)
+	if err == nil {
+		ctx, stop := daemon.Signals(context.Background())
+		err = start(ctx, cfg, log, cmd.Version)
+		stop()
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "weir-aggregator: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// start wires the parts and runs them until ctx is done. What is added first
+// stops last: collect, then correlate, then the sinks, then the API.
+func start(ctx context.Context, cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) error {
+	p, err := wire(cfg, log, v)
+	if err != nil {
+		return err
+	}
+	log.Info("weir-aggregator starts", "version", v.String(), "data_dir", cfg.DataDir, "sinks", len(cfg.Sinks))
+	return p.group.Run(ctx)
+}
+
+// parts are what wire made.
+type parts struct {
+	group *daemon.Group
+	reg   *obs.Registry
+	book  *ledger.Book
+}
+
+func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, error) {
+	if err := os.MkdirAll(filepath.Join(cfg.DataDir, "spool"), 0o750); err != nil {
+		return nil, fmt.Errorf("dataDir: %w: make it writable for this user, or name another with --data-dir", err)
+	}
+	book := ledger.NewBook()
+	for _, stage := range []string{"collect", "correlate"} { // the order in which flows pass them
+		book.Stage(stage)
+	}
+	reg, err := obs.NewRegistry(v)
+	if err != nil {
+		return nil, err
+	}
+	tls, err := openCerts(cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	runners, err := makeRunners(cfg, log, book, reg.Registry)
+	if err != nil {
+		return nil, err
+	}
+	hub := api.NewHub(cfg.API.Backlog)
+	agg, err := aggregator.New(loopConfig(cfg), aggregator.Deps{
+		Stage: book.Stage("correlate"), Logger: log, Live: hub.Publish,
+		Out: func(recs []flow.Record) {
+			for _, r := range runners {
+				r.Offer(recs)
+			}
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	col, err := makeCollector(cfg, log, book, tls, take(agg.Take))
+	if err != nil {
+		return nil, err
+	}
+
+	g := &daemon.Group{Log: log, StopTimeout: cfg.StopTimeout}
+	books := func() api.Books {
+		return api.Books{Time: time.Now(), Stages: book.Snapshot(), Agents: agentBooks(col)}
+	}
+	web := &api.Server{
+		Listen: cfg.API.Listen, Auth: api.Auth(cfg.API.Auth), MaxClients: cfg.API.Clients, TLS: tls.api,
+		Log: log, Hub: hub, Version: v, Books: books, NotReady: g.NotReady,
+	}
+	if cfg.API.Listen != "" && cfg.API.TokenFile != "" {
+		if web.Tokens, err = api.LoadTokens(cfg.API.TokenFile); err != nil {
+			return nil, err
+		}
+	}
+	watch := &obs.Server{
+		Config: cfg.Metrics, TLS: tls.metrics, Log: log, Registry: reg, Version: v, NotReady: g.NotReady,
+		State: map[string]func() any{
+			"ledger": func() any { return book.Snapshot() },
+			"agents": func() any { return agentBooks(col) },
+			"totals": func() any { return agg.Total() },
+		},
+	}
+	if err := register(reg, book, agg, col, web, tls); err != nil {
+		return nil, err
+	}
+	g.Add(watch, tls, web)
+	for _, r := range runners {
+		g.Add(r)
+	}
+	g.Add(agg, col)
+	return &parts{g, reg, book}, nil
+}
+
+func loopConfig(cfg *config.Aggregator) aggregator.Config {
+	c := aggregator.DefaultConfig()
+	c.Shards = cfg.Correlate.Shards
+	c.Correlate.ActiveMs = cfg.Correlate.ActiveTimeout.Milliseconds()
+	c.Correlate.InactiveMs = cfg.Correlate.InactiveTimeout.Milliseconds()
+	c.Correlate.HalfMs = cfg.Correlate.HalfTimeout.Milliseconds()
+	c.Correlate.MaxConnections = cfg.Correlate.MaxConnections
+	return c
+}
