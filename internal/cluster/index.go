@@ -78,6 +78,12 @@ type nodeRef struct {
 	present bool
 }
 
+// cidrHolder is a node that claims a pod network.
+type cidrHolder struct {
+	ref     *nodeRef
+	startMs int64
+}
+
 // Reader is the part of Index that naming flows needs.
 type Reader interface {
 	// Lookup says who held an address at ms; nil for nobody of the cluster.
@@ -97,7 +103,7 @@ type Index struct {
 	services *table[ServicePort] // by address, protocol and port; NodePorts by address zero
 
 	mu       sync.RWMutex
-	cidrs    map[netip.Prefix]*nodeRef
+	cidrs    map[netip.Prefix][]cidrHolder
 	bits     []uint8 // prefix lengths in cidrs, longest first, of the 16-byte form
 	backends map[key][]*ServicePort
 }
@@ -143,7 +149,8 @@ func (x *Index) byCIDR(addr [16]byte) *Identity {
 		if err != nil {
 			continue
 		}
-		if n := x.cidrs[p]; n != nil {
+		if list := x.cidrs[p]; len(list) > 0 {
+			n := list[0].ref
 			base := p.Addr()
 			if a == base || a == base.Next() {
 				return n.id

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -30,6 +31,7 @@ type Model struct {
 	slices   map[string]*EndpointSlice
 	bySvc    map[string]map[string]*EndpointSlice // namespace/service -> slice name
 	rs       map[string]Owner
+	rsGone   map[string]bool                 // deleted, but pods still name it
 	byRS     map[string]map[string]*podState // namespace/replicaset -> pod key
 	ns       map[string]*Namespace
 	n        Stats
@@ -56,11 +58,11 @@ func NewModel(lim Limits) *Model {
 		lim: lim,
 		idx: &Index{
 			ends: newTable[Identity](lim), host: newTable[Identity](lim), services: newTable[ServicePort](lim),
-			cidrs: map[netip.Prefix]*nodeRef{}, backends: map[key][]*ServicePort{},
+			cidrs: map[netip.Prefix][]cidrHolder{}, backends: map[key][]*ServicePort{},
 		},
 		pods: map[string]*podState{}, nodes: map[string]*nodeRef{}, services: map[string]*svcState{},
 		slices: map[string]*EndpointSlice{}, bySvc: map[string]map[string]*EndpointSlice{},
-		rs: map[string]Owner{}, byRS: map[string]map[string]*podState{}, ns: map[string]*Namespace{},
+		rs: map[string]Owner{}, rsGone: map[string]bool{}, byRS: map[string]map[string]*podState{}, ns: map[string]*Namespace{},
 	}
 	m.stats.Store(&Stats{})
 	return m
@@ -261,15 +263,25 @@ func (m *Model) unlinkRS(k string, st *podState) {
 	delete(m.byRS[r], k)
 	if len(m.byRS[r]) == 0 {
 		delete(m.byRS, r)
+		if m.rsGone[r] {
+			delete(m.rs, r)
+			delete(m.rsGone, r)
+		}
 	}
 }
 
 func (m *Model) applyReplicaSet(r *ReplicaSet, del bool) {
 	k := r.Namespace + "/" + r.Name
 	if del {
-		delete(m.rs, k) // pods keep the workload that they got
+		// The owner goes first when a workload is deleted; its pods keep their name.
+		if len(m.byRS[k]) > 0 {
+			m.rsGone[k] = true
+		} else {
+			delete(m.rs, k)
+		}
 		return
 	}
+	delete(m.rsGone, k)
 	if o, ok := m.rs[k]; ok && o == r.Owner {
 		return
 	}
@@ -360,21 +372,35 @@ func (m *Model) placeNode(now int64, ref *nodeRef, old, n *Node) {
 		m.idx.ends.claim(key{addr: flow.Addr16(a)}, nodeOwner(n), from, ref.id)
 	}
 	if !slices.Equal(hadC, wantC) {
-		m.idx.setCIDRs(ref, hadC, wantC)
+		var start int64
+		if n != nil {
+			start = n.StartMs
+		}
+		m.idx.setCIDRs(ref, start, hadC, wantC)
 	}
 }
 
-// setCIDRs replaces the pod networks of a node.
-func (x *Index) setCIDRs(ref *nodeRef, have, want []netip.Prefix) {
+// setCIDRs replaces the pod networks of a node. Where two nodes claim one (a node
+// was replaced), the younger has it, and the name decides between twins.
+func (x *Index) setCIDRs(ref *nodeRef, startMs int64, have, want []netip.Prefix) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for _, p := range have {
-		if p = prefix16(p); x.cidrs[p] == ref {
+		p = prefix16(p)
+		rest := slices.DeleteFunc(x.cidrs[p], func(h cidrHolder) bool { return h.ref == ref })
+		if len(rest) == 0 {
 			delete(x.cidrs, p)
+		} else {
+			x.cidrs[p] = rest
 		}
 	}
 	for _, p := range want {
-		x.cidrs[prefix16(p)] = ref
+		p = prefix16(p)
+		list := append(x.cidrs[p], cidrHolder{ref, startMs})
+		slices.SortFunc(list, func(a, b cidrHolder) int {
+			return cmp.Or(cmp.Compare(b.startMs, a.startMs), cmp.Compare(a.ref.name, b.ref.name))
+		})
+		x.cidrs[p] = list
 	}
 	x.bits = x.bits[:0]
 	for p := range x.cidrs {

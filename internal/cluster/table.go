@@ -45,7 +45,7 @@ type table[T any] struct {
 	lim    Limits
 	shards [32]struct {
 		mu sync.RWMutex
-		m  map[key][]*span[T] // by from, ascending
+		m  map[key][]*span[T] // by from, then owner, ascending
 	}
 	ended   []closed[T] // FIFO by the time at which the end was learnt
 	head    int
@@ -79,7 +79,8 @@ func (t *table[T]) claim(k key, owner string, from int64, v *T) {
 	}
 	n := &span[T]{from: from, to: open, owner: owner, v: v}
 	at := len(ss)
-	for at > 0 && ss[at-1].from > from {
+	// Of equal beginnings the owner decides, so that no order of arrival does.
+	for at > 0 && (ss[at-1].from > from || ss[at-1].from == from && ss[at-1].owner > owner) {
 		at--
 	}
 	ss = append(ss, nil)
