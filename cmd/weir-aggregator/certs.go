@@ -1,25 +1,18 @@
 package main
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"os/signal"
-	"syscall"
-	"time"
 
 	"github.com/weirnet/weir/internal/certs"
 	"github.com/weirnet/weir/internal/config"
-	"github.com/weirnet/weir/internal/obs"
 )
 
-// certificates holds every certificate of the process; as a task it reads the files
-// again when they change or SIGHUP says so.
+// certificates holds every certificate of the process.
 type certificates struct {
-	stores                []*certs.Store
+	certs.Watch
 	collect, api, metrics *tls.Config
 }
 
@@ -29,11 +22,10 @@ func openCerts(cfg *config.Aggregator, log *slog.Logger) (*certificates, error) 
 		if f.Cert == "" {
 			return nil
 		}
-		s, err := certs.Open(f, log)
+		s, err := c.Open(f, log)
 		if err != nil {
 			return fmt.Errorf("%s: %w", key, err)
 		}
-		c.stores = append(c.stores, s)
 		*into = s.Server()
 		return nil
 	}
@@ -54,42 +46,4 @@ func openCerts(cfg *config.Aggregator, log *slog.Logger) (*certificates, error) 
 		}
 	}
 	return c, err
-}
-
-func (c *certificates) String() string { return "certificates" }
-func (c *certificates) Ready() bool    { return true }
-
-// Run looks at the files every ten seconds and at SIGHUP.
-func (c *certificates) Run(ctx context.Context) error {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
-	t := time.NewTicker(10 * time.Second)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-hup:
-		case <-t.C:
-		}
-		for _, s := range c.stores {
-			s.Check(time.Now())
-		}
-	}
-}
-
-func (c *certificates) metricList() []obs.Metric {
-	sum := func(f func(*certs.Store) uint64) func(func(float64, ...string)) {
-		return obs.Value(func() (n float64) {
-			for _, s := range c.stores {
-				n += float64(f(s))
-			}
-			return n
-		})
-	}
-	return []obs.Metric{
-		{Name: "weir_certificate_reloads_total", Help: "Certificates that were read again because a file changed.", Kind: obs.Counter, Read: sum(func(s *certs.Store) uint64 { return s.Reloads.Load() })},
-		{Name: "weir_certificate_reload_failures_total", Help: "Changed certificate files that could not be used; the old ones stay in use.", Kind: obs.Counter, Read: sum(func(s *certs.Store) uint64 { return s.Failures.Load() })},
-	}
 }

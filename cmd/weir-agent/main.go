@@ -1,0 +1,136 @@
+// Command weir-agent observes the connections of its node and sends them to the
+// aggregators.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/exporter"
+	"github.com/weirnet/weir/exporter/enrich"
+	"github.com/weirnet/weir/exporter/send"
+	"github.com/weirnet/weir/internal/config"
+	"github.com/weirnet/weir/internal/daemon"
+	"github.com/weirnet/weir/internal/ledger"
+	"github.com/weirnet/weir/internal/obs"
+	buildinfo "github.com/weirnet/weir/internal/version"
+)
+
+var version string // set by the linker
+
+func main() {
+	cfg := config.DefaultAgent()
+	cmd := config.Command{
+		Name: "weir-agent", Short: "Observe the connections of this node and send them to the aggregators.",
+		Kind: config.AgentKind, Config: cfg, Version: buildinfo.Get(version), Out: os.Stdout, Err: os.Stderr,
+	}
+	run, status := cmd.Parse(os.Args[1:])
+	if !run {
+		os.Exit(status)
+	}
+	log, err := obs.NewLogger(os.Stderr, cfg.Log)
+	if err == nil {
+		ctx, stop := daemon.Signals(context.Background())
+		err = start(ctx, cfg, log, cmd.Version)
+		stop()
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "weir-agent: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// start wires the parts and runs them until ctx is done.
+func start(ctx context.Context, cfg *config.Agent, log *slog.Logger, v buildinfo.Info) error {
+	if cfg.NodeName == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return fmt.Errorf("nodeName: %w: set it or --node-name", err)
+		}
+		cfg.NodeName = host
+	}
+	src, restore, err := openSource(cfg, log)
+	if err != nil {
+		return err
+	}
+	defer restore()
+	p, err := wire(cfg, log, v, src)
+	if err != nil {
+		return err
+	}
+	log.Info("weir-agent starts", "version", v.String(), "node", cfg.NodeName, "aggregators", cfg.Send.Aggregators, "transport", cfg.Send.Transport)
+	return p.group.Run(ctx)
+}
+
+// parts are what wire made.
+type parts struct {
+	group *daemon.Group
+	reg   *obs.Registry
+}
+
+// wire connects source -> exporter (track, enrich) -> send. What is added first
+// stops last.
+func wire(cfg *config.Agent, log *slog.Logger, v buildinfo.Info, src source) (*parts, error) {
+	book := ledger.NewBook()
+	for _, stage := range []string{"conntrack", "track", "send"} { // the order in which flows pass them
+		book.Stage(stage)
+	}
+	reg, err := obs.NewRegistry(v)
+	if err != nil {
+		return nil, err
+	}
+	keep, err := openCerts(cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	names, err := openNames(cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	sender, err := makeSender(cfg, log, book, keep)
+	if err != nil {
+		return nil, err
+	}
+	loop, err := exporter.New(exporter.Config{
+		Source: src, Track: trackConfig(cfg, src), Poll: cfg.Conntrack.PollInterval, Enrich: names.enricher.Fill,
+		Sink: sinkFunc(func(r *flow.Record) { sender.Send(r, enrich.RouteRecord(r)) }), Book: book, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	g := &daemon.Group{Log: log, StopTimeout: cfg.StopTimeout}
+	watch := &obs.Server{
+		Config: cfg.Metrics, TLS: keep.metrics, Log: log, Registry: reg, Version: v, NotReady: g.NotReady,
+		State: map[string]func() any{
+			"ledger":   func() any { return book.Snapshot() },
+			"exporter": func() any { return loop.State() },
+			"names":    names.status,
+		},
+	}
+	list := append(loop.Metrics(), sendMetrics(sender)...)
+	list = append(list, names.metrics()...)
+	if err := reg.Add(append(append(list, keep.Metrics()...), obs.LedgerMetrics(book)...)...); err != nil {
+		return nil, err
+	}
+	g.Add(watch, keep)
+	g.Add(names.tasks()...)
+	g.Add(sender, exportTask{loop, names, src.finite})
+	return &parts{g, reg}, nil
+}
+
+type sinkFunc func(*flow.Record)
+
+// Send hands a record on.
+func (f sinkFunc) Send(r *flow.Record) { f(r) }
+
+func makeSender(cfg *config.Agent, log *slog.Logger, book *ledger.Book, keep *certificates) (*send.Sender, error) {
+	c := send.DefaultConfig()
+	c.Aggregators, c.Transport, c.Queue, c.TemplateInterval = cfg.Send.Aggregators, cfg.Send.Transport, cfg.Send.Queue, cfg.Send.Template
+	c.Observer, c.Instance, c.StopTimeout = cfg.NodeName, fmt.Sprintf("%x", time.Now().UnixNano()), cfg.StopTimeout*2/3
+	c.Domain = domain(cfg)
+	return send.New(c, send.Deps{Log: log, Book: book, TLS: keep.send})
+}

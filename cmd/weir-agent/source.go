@@ -1,0 +1,70 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/weirnet/weir/exporter/conntrack"
+	"github.com/weirnet/weir/exporter/track"
+	"github.com/weirnet/weir/internal/config"
+)
+
+// source is where connections are read, and what goes with it.
+type source struct {
+	conntrack.Source
+	timeouts track.Timeouts
+	finite   bool // it ends by itself
+}
+
+// openSource opens the kernel's conntrack, OVS's or a recording. restore undoes
+// what was asked to be changed on the node.
+func openSource(cfg *config.Agent, log *slog.Logger) (s source, restore func(), err error) {
+	restore = func() {}
+	s.timeouts = track.DefaultTimeouts()
+	c := &cfg.Conntrack
+	switch {
+	case cfg.Replay != "":
+		return s, restore, errors.New("replay: not wired")
+	case c.OVSSocket != "":
+		return s, restore, errors.New("conntrack.ovsSocket: not wired")
+	}
+	if c.EnableAccounting {
+		a, err := conntrack.EnableAccounting(c.Netns)
+		if err != nil {
+			return s, restore, fmt.Errorf("conntrack.enableAccounting: %w", err)
+		}
+		if len(a.Changed) > 0 {
+			log.Warn("kernel accounting is on now and will be off again after the stop; connections that are older never get counters", "changed", a.Changed)
+		}
+		restore = func() {
+			if err := a.Restore(); err != nil {
+				log.Error("kernel accounting was not set back", "error", err.Error())
+			}
+		}
+	}
+	sys, err := conntrack.ReadSysctls(c.Netns)
+	if err != nil {
+		restore()
+		return s, func() {}, fmt.Errorf("conntrack: %w", err)
+	}
+	if !sys.Accounting {
+		log.Warn("the kernel counts no bytes: records have no counters (net.netfilter.nf_conntrack_acct is 0); set it, or use --enable-accounting")
+	}
+	s.timeouts = sys.Timeouts
+	s.Source, err = conntrack.NewKernel(conntrack.KernelOptions{
+		Options: conntrack.Options{NetNS: c.Netns, Receive: c.EventBuffer}, Filter: conntrack.Filter{Zones: c.Zones}, Events: true, Log: log,
+	})
+	if err != nil {
+		restore()
+		return s, func() {}, fmt.Errorf("conntrack: %w: the agent needs CAP_NET_ADMIN in the namespace that it reads", err)
+	}
+	return s, restore, nil
+}
+
+func trackConfig(cfg *config.Agent, s source) track.Config {
+	return track.Config{
+		ActiveMs: cfg.Track.ActiveTimeout.Milliseconds(), IdleMs: cfg.Track.IdleTimeout.Milliseconds(), MaxConns: cfg.Track.MaxConnections,
+		Timeouts: s.timeouts,
+	}
+}
