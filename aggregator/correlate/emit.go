@@ -17,7 +17,7 @@ func (c *Correlator) due(e *entry) uint32 {
 	}
 	switch {
 	case e.told == 0:
-		earlier(e.created + ticks(c.cfg.HalfMs))
+		earlier(e.emitted + ticks(c.cfg.HalfMs))
 	case e.finalAt != 0 && e.flags&entFinalTold == 0:
 		earlier(e.finalAt + ticks(c.cfg.FinalGraceMs))
 	}
@@ -70,7 +70,7 @@ func (c *Correlator) fire(i uint32, e *entry, emit func(*flow.Record)) {
 	reached := func(t uint32) bool { return int32(c.nowTick-t) >= 0 }
 	switch {
 	case e.told == 0:
-		if reached(e.created + ticks(c.cfg.HalfMs)) {
+		if reached(e.emitted + ticks(c.cfg.HalfMs)) {
 			c.tell(i, e, emit)
 		}
 	case e.finalAt != 0 && e.flags&entFinalTold == 0 && reached(e.finalAt+ticks(c.cfg.FinalGraceMs)),
@@ -133,12 +133,13 @@ func (c *Correlator) evict(emit func(*flow.Record)) {
 
 // forget frees an entry that is out of the wheel and has nothing left to tell.
 func (c *Correlator) forget(i uint32, e *entry) {
-	head := c.index.get(&c.slab, &e.key, e.hash)
+	h := hashTuple(&e.key)
+	head := c.index.get(&c.slab, &e.key, h)
 	switch {
 	case head == i && e.older == 0:
-		c.index.del(e.hash, i)
+		c.index.del(h, i)
 	case head == i:
-		c.index.put(e.hash, e.older, i)
+		c.index.put(h, e.older, i)
 		c.slab.chained--
 	default:
 		p := c.slab.at(head)
@@ -160,15 +161,16 @@ func (c *Correlator) forget(i uint32, e *entry) {
 func (c *Correlator) tell(i uint32, e *entry, emit func(*flow.Record)) {
 	r := &c.out
 	src, dst := &e.ends[sideSrc], &e.ends[sideDst]
+	*r = flow.Record{}
 	if e.both() {
-		mergeIdentities(r, &c.ids.list[src.ident].rec, &c.ids.list[dst.ident].rec)
+		c.ids.merge(r, src.ident, dst.ident)
 	} else {
-		*r = c.ids.list[e.one().ident].rec
+		c.ids.list[e.one().ident].unpack(r, static)
 	}
 	c.tuple(i, e, r)
 	c.life(e, r)
 	counters(e, r)
-	if e.both() && src.flags&(endFinal|endIdle) != 0 && dst.flags&(endFinal|endIdle) != 0 {
+	if e.both() && src.settled() && dst.settled() {
 		loss(src, dst, r)
 	}
 	sockets(e, r)
@@ -190,8 +192,6 @@ func (c *Correlator) tell(i uint32, e *entry, emit func(*flow.Record)) {
 		src.base[k], dst.base[k] = src.total[k], dst.total[k]
 	}
 	src.gapMs, dst.gapMs = 0, 0
-	src.flags &^= endFresh
-	dst.flags &^= endFresh
 	e.records = 0
 	e.told++
 	e.emitted = c.nowTick
@@ -248,8 +248,8 @@ func (c *Correlator) life(e *entry, r *flow.Record) {
 	if reason != flow.EndReasonNone {
 		r.SetEndReason(reason)
 	}
-	if latest.tcp != 0 {
-		r.SetTCPState(c.tcp.list[latest.tcp])
+	if id := latest.tcp(); id != 0 {
+		r.SetTCPState(c.tcp.list[id])
 	}
 	outcome, evidence := joinOutcome(src, dst)
 	if outcome != flow.OutcomeUnknown {

@@ -12,19 +12,27 @@ type end struct {
 	seq   uint32    // sequence number of its last record
 	gapMs uint32    // ms of its own clock since the last emission
 	has   uint8     // bits 0-3: totals known; 4-7: only deltas were ever seen, total is their sum
-	flags uint8
-	tcp   uint8
-	kind  uint8 // outcome in the low nibble, last end reason in the high one
+	flags uint8     // three flags, and the number of the TCP state above them
+	kind  uint8     // outcome in the low nibble, last end reason in the high one
 	evid  flow.Evidence
 }
 
 const (
 	endSeen   = 1 << iota
 	endFinal  // it said this was its last record
-	endIdle   // its last record was for idleness: its totals are settled
 	endHasSeq //
-	endFresh  // it spoke since the last emission
+
+	tcpShift = 3
+	maxWords = 1 << (8 - tcpShift)
 )
+
+func (o *end) tcp() uint8      { return o.flags >> tcpShift }
+func (o *end) setTCP(id uint8) { o.flags = o.flags&(1<<tcpShift-1) | id<<tcpShift }
+
+// settled tells whether its totals will not move by packets that are on their way.
+func (o *end) settled() bool {
+	return o.flags&endFinal != 0 || o.reason() == flow.EndReasonIdle
+}
 
 func (o *end) outcome() flow.Outcome  { return flow.Outcome(o.kind & 0xf) }
 func (o *end) reason() flow.EndReason { return flow.EndReason(o.kind >> 4) }
@@ -36,7 +44,6 @@ func (o *end) known(k int) bool { return (o.has|o.has>>4)&(1<<k) != 0 }
 // looks into the slabs.
 type entry struct {
 	key  flow.Tuple
-	hash uint32
 	next uint32 // wheel
 	prev uint32
 	// older is the previous connection on the same tuple.
@@ -45,9 +52,8 @@ type entry struct {
 	slot    uint16 // of the wheel
 	records uint32 // taken in since the last emission
 	updated uint32 // ticks
-	emitted uint32
+	emitted uint32 // last emission; the beginning where there was none
 	finalAt uint32 // tick of the first final end
-	created uint32
 	ends    [2]end
 	base    [4]uint64 // common totals told so far
 	connID  uint64
@@ -287,7 +293,7 @@ func (w *words) id(s string) (uint8, bool) {
 	if i, ok := w.ids[s]; ok {
 		return i, true
 	}
-	if len(w.list) == 256 {
+	if len(w.list) == maxWords {
 		return 0, false
 	}
 	i := uint8(len(w.list))

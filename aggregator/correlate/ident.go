@@ -1,9 +1,9 @@
 package correlate
 
 import (
-	"bytes"
 	"encoding/binary"
 	"hash/maphash"
+	"math/bits"
 	"net/netip"
 	"unsafe"
 
@@ -53,32 +53,39 @@ func maskOf(fs ...flow.FieldID) flow.Mask {
 	return m
 }
 
-// field is one static field by place.
+// field is the place of one field in a Record.
 type field struct {
 	off  uintptr
 	size uintptr
 	typ  flow.Type
-	id   flow.FieldID
+	// none says that the zero value means absent.
+	none bool
 }
 
-// static are the fields of an identity in the order of the schema; runs are the
-// stretches of a Record that they fill without a gap.
-var static, runs = layout()
+// fields are all fields by number; static are those of an identity.
+var (
+	static = staticMask()
+	fields = layout()
+)
 
-func layout() (fs []field, rs [][2]uintptr) {
+func staticMask() (m flow.Mask) {
 	for id := flow.FieldID(0); id < flow.NumFields; id++ {
-		if dynamic.Has(id) {
-			continue
+		if !dynamic.Has(id) {
+			m.Set(id)
 		}
-		f := field{off: flow.Offsets[id], size: sizeOf(flow.Fields[id].Type), typ: flow.Fields[id].Type, id: id}
-		fs = append(fs, f)
-		if n := len(rs); n > 0 && f.off-rs[n-1][1] < 8 && f.off >= rs[n-1][1] && !dynamic.Has(id-1) {
-			rs[n-1][1] = f.off + f.size
-			continue
-		}
-		rs = append(rs, [2]uintptr{f.off, f.off + f.size})
 	}
-	return fs, rs
+	return m
+}
+
+func layout() (fs [flow.NumFields]field) {
+	for id := range fs {
+		t := flow.Fields[id].Type
+		fs[id] = field{
+			off: flow.Offsets[id], size: sizeOf(t), typ: t,
+			none: t == flow.TypeString || t == flow.TypeUUID || t == flow.TypeAddr || zeroAbsent.Has(flow.FieldID(id)),
+		}
+	}
+	return fs
 }
 
 func sizeOf(t flow.Type) uintptr {
@@ -101,22 +108,32 @@ func sizeOf(t flow.Type) uintptr {
 	panic("correlate: a field has a type that this package does not know: add it to sizeOf")
 }
 
-// raw views part of a record as bytes, for comparison only.
-func raw(r *flow.Record, from, to uintptr) []byte {
-	return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(r), from)), to-from)
+// raw views one field of a record as bytes, to compare and to copy numbers.
+func raw(r *flow.Record, f *field) []byte {
+	return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(r), f.off)), f.size)
 }
 
-// identity is one distinct set of names and policies, as a record whose other
-// fields are empty.
+func str(r *flow.Record, f *field) *string {
+	return (*string)(unsafe.Add(unsafe.Pointer(r), f.off))
+}
+
+func addr(r *flow.Record, f *field) *netip.Addr {
+	return (*netip.Addr)(unsafe.Add(unsafe.Pointer(r), f.off))
+}
+
+// identity is one distinct set of names and policies: the values of the fields in
+// has, in their order.
 type identity struct {
-	rec  flow.Record
+	has  flow.Mask
+	strs []string
+	nums []byte // numbers as they lie in a Record, addresses as 16 bytes
 	hash uint64
 	refs int32
 	next uint32 // same hash bucket, or free list
 }
 
 type identities struct {
-	list    []*identity // by number; 0 is unused
+	list    []identity // by number; 0 is unused
 	buckets []uint32
 	free    uint32
 	live    int
@@ -125,131 +142,171 @@ type identities struct {
 
 func (s *identities) init() {
 	s.seed = maphash.MakeSeed()
-	s.list = []*identity{nil}
+	s.list = make([]identity, 1, 256)
 	s.buckets = make([]uint32, 256)
 }
 
-// same tells whether identity i has the content of r. Strings of one session
-// are interned, so the bytes of the string headers are nearly always equal.
-func (s *identities) same(i uint32, r *flow.Record) bool {
-	d := s.list[i]
-	for _, run := range runs {
-		if !bytes.Equal(raw(&d.rec, run[0], run[1]), raw(r, run[0], run[1])) {
-			if !equal(&d.rec, r) {
+// each calls f for every field of m until f says no.
+func each(m flow.Mask, f func(id int, fd *field) bool) bool {
+	for w := range m {
+		for v := m[w]; v != 0; v &= v - 1 {
+			id := w<<6 + bits.TrailingZeros64(v)
+			if !f(id, &fields[id]) {
 				return false
 			}
-			fill(&d.rec, r) // the same content in newer strings: next time the bytes are equal
-			break
-		}
-	}
-	return (d.rec.Has[0]^r.Has[0])&strict[0]|(d.rec.Has[1]^r.Has[1])&strict[1]|(d.rec.Has[2]^r.Has[2])&strict[2] == 0
-}
-
-// strict are the static fields whose zero is a value: presence is part of the content.
-var strict = maskOf(flow.FICMP, flow.FIngressPriority, flow.FEgressPriority, flow.FOriginalDomain, flow.FDirection,
-	flow.FIngressRevision, flow.FEgressRevision)
-
-func equal(a, b *flow.Record) bool {
-	for _, f := range static {
-		p, q := unsafe.Add(unsafe.Pointer(a), f.off), unsafe.Add(unsafe.Pointer(b), f.off)
-		if f.typ == flow.TypeString {
-			if *(*string)(p) != *(*string)(q) {
-				return false
-			}
-		} else if !bytes.Equal(raw(a, f.off, f.off+f.size), raw(b, f.off, f.off+f.size)) {
-			return false
 		}
 	}
 	return true
 }
 
-// copyField sets one static field of dst from src.
-func copyField(dst, src *flow.Record, f *field) {
-	p, q := unsafe.Add(unsafe.Pointer(dst), f.off), unsafe.Add(unsafe.Pointer(src), f.off)
-	switch f.typ {
-	case flow.TypeU8, flow.TypeBool:
-		*(*uint8)(p) = *(*uint8)(q)
-	case flow.TypeU16:
-		*(*uint16)(p) = *(*uint16)(q)
-	case flow.TypeU32, flow.TypeI32:
-		*(*uint32)(p) = *(*uint32)(q)
-	case flow.TypeU64, flow.TypeI64, flow.TypeMillis:
-		*(*uint64)(p) = *(*uint64)(q)
+// isNone tells whether a field's value means absent.
+func isNone(r *flow.Record, fd *field) bool {
+	if !fd.none {
+		return false
+	}
+	switch fd.typ {
 	case flow.TypeString:
-		*(*string)(p) = *(*string)(q)
+		return *str(r, fd) == ""
 	case flow.TypeAddr:
-		*(*netip.Addr)(p) = *(*netip.Addr)(q)
-	case flow.TypeUUID:
-		*(*flow.UUID)(p) = *(*flow.UUID)(q)
+		return !addr(r, fd).IsValid()
+	default:
+		for _, b := range raw(r, fd) {
+			if b != 0 {
+				return false
+			}
+		}
+		return true
 	}
 }
 
-// isZero tells whether a field holds its zero value.
-func isZero(r *flow.Record, f *field) bool {
-	if f.typ == flow.TypeString {
-		return *(*string)(unsafe.Add(unsafe.Pointer(r), f.off)) == ""
-	}
-	for _, b := range raw(r, f.off, f.off+f.size) {
-		if b != 0 {
-			return false
+// same tells whether identity i has the content of r.
+func (s *identities) same(i uint32, r *flow.Record) bool {
+	d := &s.list[i]
+	si, ni := 0, 0
+	m := r.Has.And(static)
+	for w := range m {
+		for v := m[w]; v != 0; v &= v - 1 {
+			bit := v & -v
+			fd := &fields[w<<6+bits.TrailingZeros64(v)]
+			if d.has[w]&bit == 0 {
+				if !isNone(r, fd) {
+					return false
+				}
+				continue
+			}
+			switch fd.typ {
+			case flow.TypeString:
+				if d.strs[si] != *str(r, fd) {
+					return false
+				}
+				si++
+			case flow.TypeAddr:
+				if a := addr(r, fd).As16(); string(d.nums[ni:ni+16]) != string(a[:]) {
+					return false
+				}
+				ni += 16
+			default:
+				if n := int(fd.size); string(d.nums[ni:ni+n]) != string(raw(r, fd)) {
+					return false
+				}
+				ni += int(fd.size)
+			}
 		}
 	}
-	return true
+	return si == len(d.strs) && ni == len(d.nums)
 }
 
-// fill makes d the identity part of r: an empty name is absent.
-func fill(d, r *flow.Record) {
-	*d = flow.Record{}
-	for i := range static {
-		f := &static[i]
-		if !r.Has.Has(f.id) {
-			continue
+// pack makes d hold the identity part of r.
+func (d *identity) pack(r *flow.Record) {
+	nstr, nnum := 0, 0
+	d.has = flow.Mask{}
+	each(r.Has.And(static), func(id int, fd *field) bool {
+		if isNone(r, fd) {
+			return true
 		}
-		if (f.typ == flow.TypeString || f.typ == flow.TypeUUID || f.typ == flow.TypeAddr || zeroAbsent.Has(f.id)) && isZero(r, f) {
-			continue
+		d.has.Set(flow.FieldID(id))
+		switch fd.typ {
+		case flow.TypeString:
+			nstr++
+		case flow.TypeAddr:
+			nnum += 16
+		default:
+			nnum += int(fd.size)
 		}
-		copyField(d, r, f)
-		d.Has.Set(f.id)
+		return true
+	})
+	d.strs, d.nums = make([]string, 0, nstr), make([]byte, 0, nnum)
+	each(d.has, func(_ int, fd *field) bool {
+		switch fd.typ {
+		case flow.TypeString:
+			d.strs = append(d.strs, *str(r, fd))
+		case flow.TypeAddr:
+			a := addr(r, fd).As16()
+			d.nums = append(d.nums, a[:]...)
+		default:
+			d.nums = append(d.nums, raw(r, fd)...)
+		}
+		return true
+	})
+}
+
+// unpack writes the fields of d that keep says yes to into r.
+func (d *identity) unpack(r *flow.Record, keep flow.Mask) {
+	si, ni := 0, 0
+	for w := range d.has {
+		for v := d.has[w]; v != 0; v &= v - 1 {
+			fd := &fields[w<<6+bits.TrailingZeros64(v)]
+			want := keep[w]&(v&-v) != 0
+			switch fd.typ {
+			case flow.TypeString:
+				if want {
+					*str(r, fd) = d.strs[si]
+				}
+				si++
+			case flow.TypeAddr:
+				if want {
+					*addr(r, fd) = netip.AddrFrom16([16]byte(d.nums[ni : ni+16])).Unmap()
+				}
+				ni += 16
+			default:
+				if want {
+					copy(raw(r, fd), d.nums[ni:])
+				}
+				ni += int(fd.size)
+			}
+		}
+		r.Has[w] |= d.has[w] & keep[w]
 	}
 }
 
 func (s *identities) hash(r *flow.Record) uint64 {
 	h := uint64(mixA)
-	for i := range static {
-		f := &static[i]
-		if f.typ == flow.TypeString {
-			if v := *(*string)(unsafe.Add(unsafe.Pointer(r), f.off)); v != "" {
-				h = mix(h^uint64(f.id), maphash.String(s.seed, v))
-			}
-			continue
+	each(r.Has.And(static), func(id int, fd *field) bool {
+		if isNone(r, fd) {
+			return true
 		}
-		for b := raw(r, f.off, f.off+f.size); len(b) > 0; {
-			var v uint64
-			switch {
-			case len(b) >= 8 && f.typ != flow.TypeAddr:
-				v, b = binary.LittleEndian.Uint64(b), b[8:]
-			case f.typ == flow.TypeAddr: // the zone handle is a pointer: leave it to equal
-				v, b = binary.LittleEndian.Uint64(b)^binary.LittleEndian.Uint64(b[8:]), nil
-			case len(b) >= 4:
-				v, b = uint64(binary.LittleEndian.Uint32(b)), b[4:]
-			case len(b) >= 2:
-				v, b = uint64(binary.LittleEndian.Uint16(b)), b[2:]
-			default:
-				v, b = uint64(b[0]), nil
-			}
-			if v != 0 {
-				h = mix(h^uint64(f.id), v)
+		switch fd.typ {
+		case flow.TypeString:
+			h = mix(h^uint64(id), maphash.String(s.seed, *str(r, fd)))
+		case flow.TypeAddr:
+			a := addr(r, fd).As16()
+			h = mix(h^uint64(id), binary.LittleEndian.Uint64(a[8:])^mix(mixB, binary.LittleEndian.Uint64(a[:8])))
+		default:
+			for b := raw(r, fd); len(b) > 0; b = b[min(8, len(b)):] {
+				var v [8]byte
+				copy(v[:], b)
+				h = mix(h^uint64(id), binary.LittleEndian.Uint64(v[:]))
 			}
 		}
-	}
+		return true
+	})
 	return h
 }
 
 // intern gives the number of r's identity and takes a reference to it.
 func (s *identities) intern(r *flow.Record) uint32 {
 	h := s.hash(r)
-	b := h & uint64(len(s.buckets)-1)
-	for i := s.buckets[b]; i != 0; i = s.list[i].next {
+	for i := s.buckets[h&uint64(len(s.buckets)-1)]; i != 0; i = s.list[i].next {
 		if s.list[i].hash == h && s.same(i, r) {
 			s.list[i].refs++
 			return i
@@ -260,10 +317,11 @@ func (s *identities) intern(r *flow.Record) uint32 {
 		s.free = s.list[i].next
 	} else {
 		i = uint32(len(s.list))
-		s.list = append(s.list, &identity{})
+		s.list = append(s.list, identity{})
 	}
-	d := s.list[i]
-	fill(&d.rec, r)
+	d := &s.list[i]
+	d.pack(r)
+	b := h & uint64(len(s.buckets)-1)
 	d.hash, d.refs, d.next = h, 1, s.buckets[b]
 	s.buckets[b] = i
 	s.live++
@@ -276,7 +334,7 @@ func (s *identities) intern(r *flow.Record) uint32 {
 func (s *identities) grow() {
 	s.buckets = make([]uint32, 4*len(s.buckets))
 	for i := 1; i < len(s.list); i++ {
-		if d := s.list[i]; d.refs > 0 {
+		if d := &s.list[i]; d.refs > 0 {
 			b := d.hash & uint64(len(s.buckets)-1)
 			d.next, s.buckets[b] = s.buckets[b], uint32(i)
 		}
@@ -288,7 +346,7 @@ func (s *identities) release(i uint32) {
 	if i == 0 {
 		return
 	}
-	d := s.list[i]
+	d := &s.list[i]
 	if d.refs--; d.refs > 0 {
 		return
 	}
@@ -297,24 +355,23 @@ func (s *identities) release(i uint32) {
 		p = &s.list[*p].next
 	}
 	*p = d.next
-	d.rec = flow.Record{}
-	d.next, s.free = s.free, i
+	*d = identity{next: s.free}
+	s.free = i
 	s.live--
 }
 
-// mergeIdentities writes both ends' names into out: each end's own where it
-// knows more, the other's where the first is silent.
-func mergeIdentities(out, src, dst *flow.Record) {
-	*out = *src
-	for i := range static {
-		f := &static[i]
-		if dst.Has.Has(f.id) && (!src.Has.Has(f.id) || atDst.Has(f.id)) {
-			copyField(out, dst, f)
-			out.Has.Set(f.id)
-		}
+// merge writes both ends' names into out: each end's own where it knows more, the
+// other's where the first is silent.
+func (s *identities) merge(out *flow.Record, src, dst uint32) {
+	a, b := &s.list[src], &s.list[dst]
+	var fromDst, fromSrc flow.Mask
+	for w := range fromDst {
+		fromDst[w] = b.has[w] & (^a.has[w] | atDst[w]) &^ perObserver[w]
+		fromSrc[w] = a.has[w] &^ fromDst[w] &^ perObserver[w]
 	}
-	out.Has.Clear(flow.FObserver)
-	out.Observer = ""
-	out.Has.Clear(flow.FDirection)
-	out.Direction = 0
+	a.unpack(out, fromSrc)
+	b.unpack(out, fromDst)
 }
+
+// perObserver are the fields that make no sense once two ends are merged.
+var perObserver = maskOf(flow.FObserver, flow.FDirection)

@@ -23,7 +23,7 @@ func (c *Correlator) create(key *flow.Tuple, h uint32, r *flow.Record, emit func
 	i := c.slab.alloc()
 	e := c.slab.at(i)
 	c.serial++
-	e.key, e.hash, e.serial, e.created = *key, h, c.serial, c.nowTick
+	e.key, e.serial, e.emitted = *key, c.serial, c.nowTick
 	e.connID = mix(hash64(key), uint64(r.Start))
 	for j := head; j != 0; j = c.slab.at(j).older {
 		if c.slab.at(j).connID == e.connID { // no start by which to tell them apart
@@ -87,7 +87,6 @@ func (c *Correlator) update(i uint32, e *entry, side int, r *flow.Record) (grown
 		}
 	}
 	e.updated = c.nowTick
-	o.flags |= endFresh
 	if r.Has.Has(flow.FSeq) {
 		if r.End >= o.last || r.Seq > o.seq {
 			o.seq = r.Seq
@@ -123,8 +122,8 @@ func (c *Correlator) state(e *entry, o *end, r *flow.Record) (grown uint8) {
 		if !ok {
 			c.stats.UnknownTCP++
 		}
-		if id != o.tcp {
-			o.tcp = id
+		if id != o.tcp() {
+			o.setTCP(id)
 			grown |= newData
 		}
 	}
@@ -142,10 +141,6 @@ func (c *Correlator) state(e *entry, o *end, r *flow.Record) (grown uint8) {
 	o.kind = uint8(out)&0xf | uint8(reason)<<4
 	if reason == flow.EndReasonEnd {
 		e.flags |= entEnded
-	}
-	o.flags &^= endIdle
-	if reason == flow.EndReasonIdle {
-		o.flags |= endIdle
 	}
 	// Antrea says the end of a connection with flowEndReason 3 alone.
 	final := r.Final || (!r.Has.Has(flow.FFinal) && r.EndReason == flow.EndReasonEnd)
