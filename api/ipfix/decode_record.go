@@ -28,38 +28,43 @@ func varLen(b []byte) (n int, rest []byte, ok bool) {
 func (in *interner) record(r *flow.Record, t *Template, b []byte) ([]byte, bool) {
 	r.Has = t.mask
 	var present [24]byte
+	base, end := unsafe.Pointer(unsafe.SliceData(b)), len(b)
+	o := 0 // the next byte; o <= end throughout
 	for i := range t.segs {
 		g := &t.segs[i]
-		if len(b) < g.size {
+		if end-o < g.size {
 			return nil, false
 		}
 		if g.size > 0 {
-			decodeFixed(r, g.fixed, unsafe.Pointer(unsafe.SliceData(b)), &present)
-			b = b[g.size:]
+			decodeFixed(r, g.fixed, unsafe.Add(base, o), &present)
+			o += g.size
 		}
 		for j := range g.vars {
 			st := &g.vars[j]
-			if len(b) == 0 {
+			if o >= end {
 				return nil, false
 			}
-			n := int(b[0])
-			b = b[1:]
+			n := int(*(*uint8)(unsafe.Add(base, o)))
+			o++
 			if n == 255 {
-				if len(b) < 2 {
+				if end-o < 2 {
 					return nil, false
 				}
-				n = int(binary.BigEndian.Uint16(b))
-				b = b[2:]
+				n = int(binary.BigEndian.Uint16((*[2]byte)(unsafe.Add(base, o))[:]))
+				o += 2
 			}
-			if n > len(b) {
+			if n > end-o {
 				return nil, false
 			}
-			v := b[:n]
-			b = b[n:]
-			if st.kind == stepSkipVar {
-				continue
+			switch {
+			case st.kind == stepSkipVar:
+			case n == 0:
+				r.Has.Clear(st.field)
+				*at[string](r, st.off) = ""
+			default:
+				*at[string](r, st.off) = in.lookup(unsafe.Add(base, o), n)
 			}
-			in.store(r, st, v)
+			o += n
 		}
 	}
 	if t.presence {
@@ -67,23 +72,7 @@ func (in *interner) record(r *flow.Record, t *Template, b []byte) ([]byte, bool)
 			r.Has[i] &= binary.BigEndian.Uint64(present[i*8:])
 		}
 	}
-	return b, true
-}
-
-// store puts a string into its field. Records that follow each other share many
-// names, so the last one is tried before the table.
-func (in *interner) store(r *flow.Record, st *step, v []byte) {
-	p := at[string](r, st.off)
-	if len(v) == 0 {
-		r.Has.Clear(st.field)
-		if *p != "" {
-			*p = ""
-		}
-		return
-	}
-	if *p != string(v) {
-		*p = in.get(v)
-	}
+	return b[o:], true
 }
 
 // decodeFixed reads the steps of a segment from p, where the caller has seen that

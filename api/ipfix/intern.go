@@ -3,6 +3,7 @@ package ipfix
 import (
 	"encoding/binary"
 	"math/bits"
+	"unsafe"
 )
 
 const (
@@ -14,7 +15,7 @@ const (
 )
 
 // interner gives one string for equal bytes, so that a session allocates a name
-// once. A direct-mapped cache stands before the table; the table starts over when
+// once. A cache of two ways stands before the table; the table starts over when
 // it is full, which bounds memory whatever arrives.
 type interner struct {
 	cache []string // a power of two of slots
@@ -27,14 +28,71 @@ func newInterner() interner {
 }
 
 func (in *interner) get(b []byte) string {
-	slot := &in.cache[slotHash(b)&uint64(len(in.cache)-1)]
-	if *slot == string(b) {
-		return *slot
+	if len(b) == 0 {
+		return ""
 	}
-	return in.miss(b, slot)
+	return in.lookup(unsafe.Pointer(unsafe.SliceData(b)), len(b))
 }
 
-func (in *interner) miss(b []byte, slot *string) string {
+// lookup finds the n > 0 bytes at p. Up to 24 bytes the words that make the hash are
+// the whole of the string (they overlap), so they serve to compare as well.
+func (in *interner) lookup(p unsafe.Pointer, n int) string {
+	w := wordsOf(p, n)
+	ways := in.ways(w.hash(n))
+	for i := range ways {
+		v := ways[i]
+		if len(v) != n {
+			continue
+		}
+		if n <= 24 {
+			if wordsOf(unsafe.Pointer(unsafe.StringData(v)), n) == w {
+				return v
+			}
+		} else if v == unsafe.String((*byte)(p), n) {
+			return v
+		}
+	}
+	return in.miss(unsafe.Slice((*byte)(p), n), w.hash(n))
+}
+
+// ways gives the two slots of a hash: neighbours on one cache line.
+func (in *interner) ways(h uint64) *[2]string {
+	i := h & uint64(len(in.cache)-2)
+	return (*[2]string)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(in.cache)), uintptr(i)*unsafe.Sizeof("")))
+}
+
+// words are the first, middle and last bytes of a string.
+type words struct{ first, mid, last uint64 }
+
+func wordsOf(p unsafe.Pointer, n int) words {
+	switch {
+	case n >= 8:
+		return words{load64(p, 0), load64(p, n/2-4), load64(p, n-8)}
+	case n >= 4:
+		return words{uint64(load32(p, 0)), 0, uint64(load32(p, n-4))}
+	default:
+		b := unsafe.Slice((*byte)(p), n)
+		return words{uint64(b[0]) | uint64(b[n/2])<<8, 0, uint64(b[n-1])}
+	}
+}
+
+func load64(p unsafe.Pointer, o int) uint64 {
+	return binary.LittleEndian.Uint64((*[8]byte)(unsafe.Add(p, o))[:])
+}
+
+func load32(p unsafe.Pointer, o int) uint32 {
+	return binary.LittleEndian.Uint32((*[4]byte)(unsafe.Add(p, o))[:])
+}
+
+// hash only picks a slot: strings made to collide cost a look into the table, no more.
+func (w words) hash(n int) uint64 {
+	const k0, k1 = 0x9e3779b97f4a7c15, 0xd6e8feb86659fd93
+	h, l := bits.Mul64(w.first^k0^uint64(n), (w.last+bits.RotateLeft64(w.mid, 23))^k1)
+	h ^= l
+	return h ^ h>>29
+}
+
+func (in *interner) miss(b []byte, h uint64) string {
 	if len(b) > maxInternLen {
 		return string(b)
 	}
@@ -47,35 +105,11 @@ func (in *interner) miss(b []byte, slot *string) string {
 		v = string(b)
 		in.table[v] = v
 		in.bytes += len(v)
-		if n := len(in.cache); len(in.table) > n/2 && n < maxSlots {
-			in.cache = make([]string, 4*n)
-			slot = &in.cache[slotHash(b)&uint64(len(in.cache)-1)]
+		if n := len(in.cache); len(in.table) > n/4 && n < maxSlots {
+			in.cache = make([]string, 2*n)
 		}
 	}
-	*slot = v
+	ways := in.ways(h)
+	ways[1], ways[0] = ways[0], v
 	return v
-}
-
-// slotHash mixes a string's length, its ends and its middle. It only picks a slot:
-// strings made to collide cost a look into the table, no more.
-func slotHash(b []byte) uint64 {
-	const k0, k1 = 0x9e3779b97f4a7c15, 0xd6e8feb86659fd93
-	n := len(b)
-	var x, y uint64
-	switch {
-	case n > 16:
-		x = binary.LittleEndian.Uint64(b) + bits.RotateLeft64(binary.LittleEndian.Uint64(b[n/2-4:]), 23)
-		y = binary.LittleEndian.Uint64(b[n-8:])
-	case n >= 8:
-		x = binary.LittleEndian.Uint64(b)
-		y = binary.LittleEndian.Uint64(b[n-8:])
-	case n >= 4:
-		x = uint64(binary.LittleEndian.Uint32(b))
-		y = uint64(binary.LittleEndian.Uint32(b[n-4:]))
-	case n > 0:
-		x = uint64(b[0]) | uint64(b[n/2])<<8 | uint64(b[n-1])<<16
-	}
-	h, l := bits.Mul64(x^k0^uint64(n), y^k1)
-	h ^= l
-	return h ^ h>>29
 }
