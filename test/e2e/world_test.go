@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -35,6 +36,8 @@ const (
 )
 
 const clientIP, serverIP = "10.99.0.1", "10.99.0.2"
+
+func at(port int) string { return net.JoinHostPort(serverIP, strconv.Itoa(port)) }
 
 const rules = `
 table inet weir_e2e {
@@ -82,7 +85,8 @@ func newWorld(t *testing.T) *world {
 		w.exec("", "ip", "addr", "add", ip+"/32", "dev", "lo")
 	}
 	w.exec(rules, "nft", "-f", "-")
-	w.exec("", "sysctl", "-qw", "net.netfilter.nf_conntrack_acct=1", "net.netfilter.nf_conntrack_timestamp=1")
+	w.exec("", "sysctl", "-qw", "net.netfilter.nf_conntrack_acct=1", "net.netfilter.nf_conntrack_timestamp=1",
+		"net.netfilter.nf_conntrack_udp_timeout=3", "net.netfilter.nf_conntrack_udp_timeout_stream=3")
 	w.serve()
 	return w
 }
@@ -126,10 +130,10 @@ func (w *world) serve() {
 	var l net.Listener
 	var u net.PacketConn
 	err := w.inside(func() (err error) {
-		if l, err = net.Listen("tcp", fmt.Sprintf("%s:%d", serverIP, portTCP)); err != nil {
+		if l, err = net.Listen("tcp", at(portTCP)); err != nil {
 			return err
 		}
-		u, err = net.ListenPacket("udp", fmt.Sprintf("%s:%d", serverIP, portUDP))
+		u, err = net.ListenPacket("udp", at(portUDP))
 		return err
 	})
 	if err != nil {
@@ -194,7 +198,7 @@ func isRefused(err error) bool { return err != nil && strings.Contains(err.Error
 func (w *world) tcp(port, size int) error {
 	w.next++
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(clientIP), Port: w.next}, Timeout: 5 * time.Second, KeepAlive: -1}
-	c, err := d.Dial("tcp", fmt.Sprintf("%s:%d", serverIP, port))
+	c, err := d.Dial("tcp", at(port))
 	if err != nil {
 		return err
 	}
@@ -279,24 +283,21 @@ func (w *world) set(name string, f func(c conn, packets, bytes uint64)) {
 
 // binaries are built once from the tree.
 var binaries = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "weir-e2e-bin-")
-	if err != nil {
-		return "", err
-	}
-	cmd := exec.Command("go", "build", "-o", dir+"/", "./cmd/weir-agent", "./cmd/weir-aggregator", "./cmd/weirctl")
+	cmd := exec.Command("go", "build", "-o", built+"/", "./cmd/weir-agent", "./cmd/weir-aggregator", "./cmd/weirctl")
 	cmd.Dir = "../.."
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build the binaries: %w\n%s", err, out)
 	}
-	return dir, nil
+	return built, nil
 })
+
+// built is where binaries puts them; TestMain removes it.
+var built = filepath.Join(os.TempDir(), fmt.Sprintf("weir-e2e-bin-%d", os.Getpid()))
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if dir, err := binaries(); err == nil && !testing.Short() {
-		_ = os.RemoveAll(dir)
-	}
+	_ = os.RemoveAll(built)
 	os.Exit(code)
 }
 

@@ -1,0 +1,296 @@
+package e2e
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weirnet/weir/aggregator/api"
+	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/internal/ledger"
+)
+
+// lab is a world with one agent and one aggregator.
+type lab struct {
+	*world
+	dir              string
+	agent, agg       *proc
+	apiPort, metrics int
+	agentMetrics     int
+}
+
+type options struct {
+	eventBuffer int
+	sinks       string // further sinks
+	active      string // of the aggregator
+}
+
+func newLab(t *testing.T, o options) *lab {
+	t.Helper()
+	l := &lab{world: newWorld(t), dir: t.TempDir(), apiPort: freePort(t), metrics: freePort(t), agentMetrics: freePort(t)}
+	collect := freePort(t)
+	if o.eventBuffer == 0 {
+		o.eventBuffer = 8 << 20
+	}
+	if o.active == "" {
+		o.active = "2s"
+	}
+	l.agg = daemon(t, l.dir, "aggregator", "weir-aggregator", fmt.Sprintf(`apiVersion: weir.dev/v1alpha1
+kind: AggregatorConfig
+dataDir: %[1]s/data
+collect: {tls: "", tcp: "127.0.0.1:%[2]d"}
+correlate: {activeTimeout: %[6]s, inactiveTimeout: 20s, halfTimeout: 1s}
+api: {auth: none, listen: "127.0.0.1:%[3]d"}
+metrics: {listen: "127.0.0.1:%[4]d"}
+sinks:
+- name: file
+  kind: jsonl
+  spool: {batchAge: 100ms, fsyncEvery: 50ms}
+  jsonl: {path: %[1]s/flows.jsonl, maxBytes: 1000000000}
+%[5]s`, l.dir, collect, l.apiPort, l.metrics, o.sinks, o.active))
+	l.agent = daemon(t, l.dir, "agent", "weir-agent", fmt.Sprintf(`apiVersion: weir.dev/v1alpha1
+kind: AgentConfig
+nodeName: node-1
+observeOnly: true
+conntrack: {netns: /run/netns/%s, pollInterval: 1s, eventBuffer: %d}
+track: {activeTimeout: 1s, idleTimeout: 2s}
+names: {source: none}
+send: {transport: tcp, aggregators: ["127.0.0.1:%d"]}
+metrics: {listen: "127.0.0.1:%d"}
+`, l.name, o.eventBuffer, collect, l.agentMetrics))
+	return l
+}
+
+func (l *lab) startAll() {
+	l.t.Helper()
+	l.agg.start()
+	l.waitReady(l.metrics)
+	l.agent.start()
+	l.waitReady(l.agentMetrics)
+}
+
+func (l *lab) waitReady(port int) {
+	l.t.Helper()
+	eventually(l.t, "ready", 15*time.Second, func() error {
+		res, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/readyz", port))
+		if err != nil {
+			return err
+		}
+		defer res.Body.Close()
+		if res.StatusCode != http.StatusOK {
+			return fmt.Errorf("%s", res.Status)
+		}
+		return nil
+	})
+}
+
+// books reads the ledger through the API.
+func (l *lab) books() api.Books {
+	l.t.Helper()
+	res, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/api/v1/ledger", l.apiPort))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var b api.Books
+	if err := json.NewDecoder(res.Body).Decode(&b); err != nil {
+		l.t.Fatal(err)
+	}
+	return b
+}
+
+// arrived adds up the deltas of each connection in the sink's file, and keeps the
+// outcomes.
+func (l *lab) arrived() (map[conn]tally, map[conn]flow.Outcome, map[flow.UUID]int) {
+	l.t.Helper()
+	sums, outcomes, ids := map[conn]tally{}, map[conn]flow.Outcome{}, map[flow.UUID]int{}
+	f, err := os.Open(filepath.Join(l.dir, "flows.jsonl"))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer f.Close()
+	sc := bufio.NewScanner(f)
+	sc.Buffer(nil, 1<<20)
+	for sc.Scan() {
+		var r flow.Record
+		if err := flow.ParseJSON(sc.Bytes(), &r); err != nil {
+			l.t.Fatalf("%v in %s", err, sc.Text())
+		}
+		c := conn{r.Proto, r.SrcPort, r.DstPort}
+		if c.dport < portTCP || c.dport > portDropped {
+			continue
+		}
+		s := sums[c]
+		s.packets += r.PacketsDelta
+		s.bytes += r.BytesDelta
+		s.revPackets += r.RevPacketsDelta
+		s.revBytes += r.RevBytesDelta
+		sums[c] = s
+		if r.Outcome != flow.OutcomeUnknown {
+			outcomes[c] = r.Outcome
+		}
+		ids[r.ID]++
+	}
+	if err := sc.Err(); err != nil {
+		l.t.Fatal(err)
+	}
+	return sums, outcomes, ids
+}
+
+// compare reports what of the truth is missing, too little or too much.
+func compare(truth, got map[conn]tally) (missing, short, over int, example string) {
+	for c, want := range truth {
+		have, ok := got[c]
+		switch {
+		case !ok:
+			missing++
+		case have == want:
+			continue
+		case have.bytes+have.revBytes > want.bytes+want.revBytes:
+			over++
+		default:
+			short++
+		}
+		example = fmt.Sprintf("%+v: want %+v, got %+v", c, want, have)
+	}
+	for c := range got {
+		if _, ok := truth[c]; !ok {
+			over++
+			example = fmt.Sprintf("%+v never was", c)
+		}
+	}
+	return missing, short, over, example
+}
+
+// differences names the stages whose books do not balance, and the losses.
+func differences(b api.Books) (diffs, losses []string) {
+	look := func(process string, lines []ledger.Line) {
+		for i := range lines {
+			line := &lines[i]
+			if r, c, y := line.Diff(); r != 0 || c != 0 || y != 0 {
+				diffs = append(diffs, fmt.Sprintf("%s %s: %d records, %d connections, %d bytes: %+v", process, line.Stage, r, c, y, *line))
+			}
+			for _, why := range line.Reasons() {
+				losses = append(losses, fmt.Sprintf("%s %s %s: %+v", process, line.Stage, why, line.Lost[why]))
+			}
+		}
+	}
+	for _, a := range b.Agents {
+		look(a.Agent+"/"+a.Instance, a.Stages)
+	}
+	look("aggregator", b.Stages)
+	return diffs, losses
+}
+
+// drain waits until the agent has told all it has, stops it, and then reads the
+// books at rest.
+func (l *lab) drain() api.Books {
+	l.t.Helper()
+	l.agent.stop()
+	var b api.Books
+	eventually(l.t, "books at rest", 30*time.Second, func() error {
+		b = l.books()
+		if diffs, _ := differences(b); len(diffs) > 0 {
+			return fmt.Errorf("%s", strings.Join(diffs, "\n"))
+		}
+		return nil
+	})
+	l.agg.stop()
+	return b
+}
+
+// TestEveryConnectionArrivesExactly: the plain run loses nothing at all.
+func TestEveryConnectionArrivesExactly(t *testing.T) {
+	l := newLab(t, options{})
+	l.startAll()
+	l.traffic(100, 5*time.Millisecond, true)
+	time.Sleep(6 * time.Second) // an unanswered entry proves it by dying
+	ctl := exec.Command(filepath.Join(built, "weirctl"), "observe", "--last", "2000", "--outcome", "refused", "--server", fmt.Sprintf("127.0.0.1:%d", l.apiPort))
+	out, err := ctl.CombinedOutput()
+	if err != nil || strings.Count(string(out), "REFUSED") != 100 || !strings.Contains(string(out), "nothing was lost meanwhile") {
+		t.Errorf("weirctl observe shows %d of 100 refused connections: %v\n%.2000s", strings.Count(string(out), "REFUSED"), err, out)
+	}
+	b := l.drain()
+	truth := l.truth()
+	got, outcomes, ids := l.arrived()
+	if missing, short, over, example := compare(truth, got); missing+short+over > 0 || len(truth) != 400 {
+		t.Errorf("of %d connections %d are missing, %d have too little, %d too much, as %s", len(truth), missing, short, over, example)
+	}
+	if _, losses := differences(b); len(losses) > 0 {
+		t.Errorf("the books tell of losses:\n%s", strings.Join(losses, "\n"))
+	}
+	for id, n := range ids {
+		if n > 1 {
+			t.Errorf("record %x stands there %d times", id, n)
+		}
+	}
+	want := map[uint16]flow.Outcome{portTCP: flow.OutcomeOK, portUDP: flow.OutcomeOK, portRefused: flow.OutcomeRefused, portDropped: flow.OutcomeUnanswered}
+	wrong := map[string]int{}
+	for c := range truth {
+		if outcomes[c] != want[c.dport] {
+			wrong[fmt.Sprintf("port %d: %s", c.dport, flow.OutcomeWords[outcomes[c]])]++
+		}
+	}
+	if len(wrong) > 0 {
+		t.Errorf("outcomes: %v", wrong)
+	}
+}
+
+// TestKillsAndAStall: while connections are made and the kernel's event buffer is
+// far too small, the agent and the aggregator are killed and a sink stalls. What
+// is missing in the end, the books name with a reason.
+func TestKillsAndAStall(t *testing.T) {
+	stall := newStall(t)
+	l := newLab(t, options{eventBuffer: 64 << 10, sinks: fmt.Sprintf(`- name: stalls
+  kind: ipfix
+  spool: {batchAge: 100ms, retryMin: 100ms, retryMax: 500ms}
+  ipfix: {address: %q, transport: tcp, template: weir}
+`, stall.addr())})
+	l.startAll()
+	made := make(chan struct{})
+	go func() {
+		defer close(made)
+		l.traffic(2000, 4*time.Millisecond, false)
+	}()
+	time.Sleep(3 * time.Second)
+	l.agent.kill()
+	time.Sleep(500 * time.Millisecond)
+	l.agent.start()
+	l.waitReady(l.agentMetrics)
+	time.Sleep(2 * time.Second)
+	l.agg.kill()
+	time.Sleep(500 * time.Millisecond)
+	l.agg.start()
+	l.waitReady(l.metrics)
+	<-made
+	stall.release()
+	time.Sleep(6 * time.Second)
+	b := l.drain()
+	truth := l.truth()
+	got, _, ids := l.arrived()
+	missing, short, over, example := compare(truth, got)
+	_, losses := differences(b)
+	t.Logf("%d connections made; %d missing, %d short, %d over (%s); told losses:\n%s", len(truth), missing, short, over, example, strings.Join(losses, "\n"))
+	if over > 0 {
+		t.Errorf("%d connections have too much, as %s", over, example)
+	}
+	if missing+short > 0 && len(losses) == 0 {
+		t.Errorf("%d connections are missing and %d short, and no book says why, as %s", missing, short, example)
+	}
+	twice := 0
+	for _, n := range ids {
+		if n > 1 {
+			twice++
+		}
+	}
+	if twice > 0 {
+		t.Errorf("%d records stand in the file more than once", twice)
+	}
+}
