@@ -33,7 +33,7 @@ while kill -0 $build 2>/dev/null; do
 	sleep 0.3
 done
 [ -t 1 ] && printf '\r\033[K'
-wait $build || { cat "$log" >&2 && exit 1; }
+wait $build || { grep -vE "^[A-Za-z0-9._~/-]+\$" "$log" >&2; exit 1; }
 echo "[${SECONDS}s] built bin/weir-agent, bin/weir-aggregator, bin/weirctl"
 trap - EXIT
 rm -f "$log"

@@ -23,10 +23,11 @@ func Command() *cobra.Command {
 	return cmd
 }
 
-// untilSignal is a context that SIGINT and SIGTERM end. A second signal kills at
-// once; the next start, or down, clears what that leaves.
+// untilSignal is a context that SIGINT and SIGTERM end, and SIGPIPE, so that
+// `demo run | head` takes the world down too. A second signal kills at once; the
+// next start, or down, clears what that leaves.
 func untilSignal(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGPIPE)
 	context.AfterFunc(ctx, stop)
 	return ctx, stop
 }

@@ -57,7 +57,7 @@ func TestWorld(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = watchers[i].Process.Kill() })
 	}
-	if err := startTraffic(w); err != nil {
+	if err := startTraffic(t.Context(), w); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(6 * time.Second)

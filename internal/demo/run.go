@@ -92,7 +92,7 @@ func bringUp(ctx context.Context, out io.Writer) (*world, error) {
 	if err := startDaemons(ctx, w); err != nil {
 		return nil, err
 	}
-	if err := startTraffic(w); err != nil {
+	if err := startTraffic(ctx, w); err != nil {
 		return nil, err
 	}
 	fmt.Fprintf(out, "%d nodes, %d pods, %d Services, an outside; %d shapes of traffic; one agent a node, one aggregator\n", len(w.nodes), len(w.pods), len(w.services), len(shapes()))

@@ -37,6 +37,9 @@ func (g *generator) run(ctx context.Context) error {
 	if err := g.serve(); err != nil {
 		return err
 	}
+	if err := g.writeMade(); err != nil { // the sign that the servers listen
+		return err
+	}
 	var clients sync.WaitGroup
 	for _, s := range shapes() {
 		if s.from != g.pod {
@@ -71,12 +74,15 @@ func (g *generator) writeMade() error {
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(runDir, "made", g.pod+".json")
+	path := madeFile(g.pod)
 	if err := os.WriteFile(path+".new", raw, 0o644); err != nil {
 		return err
 	}
 	return os.Rename(path+".new", path)
 }
+
+// madeFile is where a pod's counts stand.
+func madeFile(pod string) string { return filepath.Join(runDir, "made", pod+".json") }
 
 // readMade adds up what all pods made.
 func readMade() (map[string]int, error) {

@@ -1,9 +1,11 @@
 package demo
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // up clears what an earlier demo left, builds the world and starts its traffic.
@@ -26,26 +28,45 @@ func up() (*world, error) {
 	return w, build(w)
 }
 
-// startTraffic starts one generator in each pod and one outside, servers first:
-// a client that comes early would find them refused.
-func startTraffic(w *world) error {
+// startTraffic starts one generator in each pod and one outside, those that only
+// serve first: a client that comes early would find them refused.
+func startTraffic(ctx context.Context, w *world) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	names := []string{outside}
+	var servers []string
 	for i := range w.pods {
 		if w.pods[i].name != frontend && w.pods[i].name != cart {
-			names = append(names, w.pods[i].name)
+			servers = append(servers, w.pods[i].name)
 		}
 	}
-	for _, name := range append(names, cart, frontend) {
-		space := prefix + name
-		if p := w.pod(name); p != nil && p.host {
-			space = prefix + p.node
+	for _, names := range [][]string{servers, {outside}, {cart}, {frontend}} {
+		for _, name := range names {
+			space := prefix + name
+			if p := w.pod(name); p != nil && p.host {
+				space = prefix + p.node
+			}
+			if err := start(process{name: "pod-" + name, space: space, path: self, args: []string{"demo", "pod", name}}); err != nil {
+				return err
+			}
 		}
-		if err := start(process{name: "pod-" + name, space: space, path: self, args: []string{"demo", "pod", name}}); err != nil {
+		if err := serving(ctx, names); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// serving waits until the generators of those pods have opened their servers.
+func serving(ctx context.Context, names []string) error {
+	deadline := time.Now().Add(10 * time.Second)
+	for _, name := range names {
+		for !isFile(madeFile(name)) {
+			if time.Now().After(deadline) || ctx.Err() != nil {
+				return fmt.Errorf("the traffic of %s does not start: %s", name, logTail("pod-"+name))
+			}
+			pause(ctx, 5*time.Millisecond)
 		}
 	}
 	return nil

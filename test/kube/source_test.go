@@ -27,6 +27,7 @@ func TestControlPlane(t *testing.T) {
 		return // what follows uses the agent's account
 	}
 	t.Run("source", func(t *testing.T) { testSource(t, p) })
+	t.Run("agent", func(t *testing.T) { testAgent(t, p) })
 }
 
 // world makes objects as kubelets and controllers would.
