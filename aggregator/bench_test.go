@@ -1,0 +1,180 @@
+package aggregator
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/api/ipfix"
+	"github.com/weirnet/weir/internal/ledger"
+)
+
+const (
+	benchConns  = 4096
+	benchRounds = 8 // records of each end of a connection
+)
+
+// benchHalf is what one end of connection i tells in a round: Antrea's elements,
+// as an agent of a cluster of 1,000 pods on 20 nodes fills them.
+func benchHalf(i, end, round int) *flow.Record {
+	a, b := i%1000, (i*7+13*(i/1000)+1)%1000
+	name := func(n int) string { return fmt.Sprintf("checkout-7d9c5b6f48-%05x", n*7919) }
+	node := func(n int) string { return fmt.Sprintf("worker-%d.example.internal", n%20) }
+	r := &flow.Record{}
+	r.SetStart(1_700_000_000_000)
+	r.SetEnd(r.Start + int64(round+1)*5000)
+	r.SetEndReason(flow.EndReasonActive)
+	r.SetTCPState("ESTABLISHED")
+	if round == benchRounds-1 {
+		r.SetEndReason(flow.EndReasonEnd)
+		r.SetTCPState("TIME_WAIT")
+	}
+	r.SetSrcIP(netip.AddrFrom4([4]byte{10, 10, byte(a >> 8), byte(a)}))
+	r.SetDstIP(netip.AddrFrom4([4]byte{10, 20, byte(b >> 8), byte(b)}))
+	r.SetSrcPort(uint16(i / 1000 * 8192))
+	r.SetDstPort(8080)
+	r.SetProto(6)
+	t := uint64(round + 1)
+	r.SetPackets(t * 10)
+	r.SetBytes(t * 9000)
+	r.SetPacketsDelta(10)
+	r.SetBytesDelta(9000)
+	r.SetRevPackets(t * 20)
+	r.SetRevBytes(t * 90_000)
+	r.SetRevPacketsDelta(20)
+	r.SetRevBytesDelta(90_000)
+	r.SetFlowType(flow.FlowTypeInterNode)
+	if end == 0 {
+		r.SetSrcPod(name(a))
+		r.SetSrcNS(fmt.Sprintf("team-%d", a%40))
+		r.SetSrcNode(node(a))
+		r.SetSvcPort(80)
+		r.SetSvcPortName(fmt.Sprintf("team-%d/service-%d:http", b%40, b%50))
+		r.SetEgressPolicy(fmt.Sprintf("allow-to-backends-%d", a%30))
+		r.SetEgressPolicyNS(r.SrcNS)
+		r.SetEgressRule(fmt.Sprintf("rule-%d", a%7))
+		return r
+	}
+	r.SetDstPod(name(b))
+	r.SetDstNS(fmt.Sprintf("team-%d", b%40))
+	r.SetDstNode(node(b))
+	r.SetIngressPolicy(fmt.Sprintf("allow-from-frontends-%d", b%30))
+	r.SetIngressPolicyNS(r.DstNS)
+	r.SetIngressRule(fmt.Sprintf("rule-%d", b%7))
+	return r
+}
+
+// benchBytes are IPFIX messages: the template (40 elements, 17 of them strings)
+// and the rounds of all connections, each end's in turn.
+func benchBytes(tb testing.TB, maxMessage int) (template []byte, data [][]byte, records int) {
+	tb.Helper()
+	t, err := ipfix.NewTemplate(256, ipfix.AntreaExporter().V4.Elems[:40])
+	if err != nil {
+		tb.Fatal(err)
+	}
+	enc := ipfix.NewEncoder(1, ipfix.EncoderOptions{OneSet: true, MaxMessage: maxMessage})
+	enc.AddTemplate(t)
+	template = bytes.Clone(enc.Take(1))
+	for round := range benchRounds {
+		for from := 0; from < benchConns; from += 256 {
+			for end := range 2 {
+				for i := from; i < from+256; i++ {
+					r := benchHalf(i, end, round)
+					if !enc.Append(t, r) {
+						data = append(data, bytes.Clone(enc.Take(1)))
+						enc.Append(t, r)
+					}
+					records++
+				}
+			}
+		}
+	}
+	return template, append(data, bytes.Clone(enc.Take(1))), records
+}
+
+// gather collects decoded records as the collector does, and makes each pass over
+// the same bytes one of other connections by moving the client's port.
+type gather struct {
+	recs []flow.Record
+	pass uint16
+}
+
+func (g *gather) Record(r *flow.Record) {
+	g.recs = append(g.recs, *r)
+	g.recs[len(g.recs)-1].SrcPort += g.pass
+}
+
+func (g *gather) Ledger(*ipfix.LedgerRow) {}
+
+// cpu is what this process has used so far, user and system.
+func cpu(tb testing.TB) time.Duration {
+	tb.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		tb.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkCollectCorrelate decodes messages and correlates the records through
+// the loop, to a null sink. records/s is per core: records by the CPU time of the
+// whole process, garbage collection and queues included.
+func BenchmarkCollectCorrelate(b *testing.B) {
+	template, data, records := benchBytes(b, 32<<10)
+	b.Run("weir", func(b *testing.B) {
+		cfg := DefaultConfig()
+		cfg.Shards = 1
+		cfg.Correlate.LingerMs = 1000
+		book := ledger.NewBook()
+		told := 0
+		a, err := New(cfg, Deps{Stage: book.Stage("correlate"), Out: func(recs []flow.Record) { told += len(recs) }})
+		if err != nil {
+			b.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(b.Context())
+		done := make(chan error, 1)
+		go func() { done <- a.Run(ctx) }()
+		s := ipfix.NewSession(ipfix.SessionOptions{})
+		g := &gather{}
+		decode := func(m []byte) {
+			g.recs = g.recs[:0]
+			if err := s.Decode(0, m, g); err != nil {
+				b.Fatal(err)
+			}
+			a.Take(g.recs)
+		}
+		decode(template)
+		runtime.GC()
+		before := cpu(b)
+		b.ReportAllocs()
+		for b.Loop() {
+			g.pass++
+			for _, m := range data {
+				decode(m)
+			}
+		}
+		for a.queued.Load() > 0 {
+			time.Sleep(time.Millisecond)
+		}
+		used := cpu(b) - before
+		n := float64(b.N) * float64(records)
+		b.ReportMetric(n/used.Seconds(), "records/s")
+		b.ReportMetric(float64(used.Nanoseconds())/n, "cpu-ns/record")
+		b.ReportMetric(float64(records), "records/op")
+		cancel()
+		<-done
+		l := book.Snapshot()[0]
+		if r, c, by := l.Diff(); r != 0 || c != 0 || by != 0 || l.In.Records != uint64(b.N*records) || told == 0 {
+			b.Fatalf("the books differ: %+v", l)
+		}
+		if t := a.Total(); t.Repeated != 0 || t.HalfTold != 0 || t.Joined != uint64(b.N*benchConns) {
+			b.Fatalf("not the mix that was meant: %+v", t)
+		}
+	})
+}
