@@ -38,6 +38,7 @@ const (
 type Books struct {
 	Time   time.Time     `json:"time"`
 	Stages []ledger.Line `json:"stages"`           // the aggregator's own
+	Former []ledger.Line `json:"former,omitempty"` // of its predecessors with the same data directory, together
 	Agents []AgentBooks  `json:"agents,omitempty"` // what the agents told last
 }
 

@@ -66,9 +66,9 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 	if err := os.MkdirAll(filepath.Join(cfg.DataDir, "spool"), 0o750); err != nil {
 		return nil, fmt.Errorf("dataDir: %w: make it writable for this user, or name another with --data-dir", err)
 	}
-	book := ledger.NewBook()
-	for _, stage := range []string{"collect", "correlate"} { // the order in which flows pass them
-		book.Stage(stage)
+	book, last, err := openBooks(cfg.DataDir)
+	if err != nil {
+		return nil, err
 	}
 	reg, err := obs.NewRegistry(v)
 	if err != nil {
@@ -79,6 +79,10 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 		return nil, err
 	}
 	runners, err := makeRunners(cfg, log, book, reg.Registry)
+	if err != nil {
+		return nil, err
+	}
+	former, err := closeFormer(cfg.DataDir, last, book)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +105,7 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 
 	g := &daemon.Group{Log: log, StopTimeout: cfg.StopTimeout}
 	books := func() api.Books {
-		return api.Books{Time: time.Now(), Stages: book.Snapshot(), Agents: agentBooks(col)}
+		return api.Books{Time: time.Now(), Stages: book.Snapshot(), Former: former, Agents: agentBooks(col)}
 	}
 	web := &api.Server{
 		Listen: cfg.API.Listen, Auth: api.Auth(cfg.API.Auth), MaxClients: cfg.API.Clients, TLS: tls.api,
@@ -116,6 +120,7 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 		Config: cfg.Metrics, TLS: tls.metrics, Log: log, Registry: reg, Version: v, NotReady: g.NotReady,
 		State: map[string]func() any{
 			"ledger": func() any { return book.Snapshot() },
+			"former": func() any { return former },
 			"agents": func() any { return agentBooks(col) },
 			"totals": func() any { return agg.Total() },
 		},

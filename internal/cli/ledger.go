@@ -103,6 +103,9 @@ func each(b *api.Books, visit func(process string, l *ledger.Line)) {
 			visit(a.Agent, &a.Stages[i])
 		}
 	}
+	for i := range b.Former {
+		visit("aggregator, before", &b.Former[i])
+	}
 	for i := range b.Stages {
 		visit("aggregator", &b.Stages[i])
 	}

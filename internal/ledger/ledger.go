@@ -2,8 +2,9 @@
 // in = out + held + lost(reason), in records, connections and bytes.
 //
 // Stages are written from many goroutines and read as a Snapshot. The books
-// live in memory; what a process held when it died is booked by its neighbours
-// from sequence numbers and totals (docs/life-of-a-flow.md).
+// live in memory, or in a file that survives kill -9 (OpenBook); what the wire held
+// when a process died is booked by its neighbours from sequence numbers and totals
+// (docs/life-of-a-flow.md).
 package ledger
 
 import (
@@ -46,7 +47,8 @@ func (c *counter) load() Amount {
 // Stage is one place through which records pass.
 type Stage struct {
 	name    string
-	in, out counter
+	box     *box
+	in, out *counter
 	mu      sync.Mutex
 	lost    map[string]*counter
 	held    func() Amount
@@ -63,7 +65,7 @@ func (s *Stage) Lost(reason string, a Amount) {
 	s.mu.Lock()
 	c := s.lost[reason]
 	if c == nil {
-		c = &counter{}
+		c = s.box.counter(s.name, "lost:"+reason)
 		s.lost[reason] = c
 	}
 	s.mu.Unlock()
@@ -83,6 +85,7 @@ type Book struct {
 	mu     sync.Mutex
 	stages []*Stage
 	byName map[string]*Stage
+	box    *box // nil for counters in memory alone
 }
 
 // NewBook makes an empty book.
@@ -95,7 +98,7 @@ func (b *Book) Stage(name string) *Stage {
 	defer b.mu.Unlock()
 	s := b.byName[name]
 	if s == nil {
-		s = &Stage{name: name, lost: map[string]*counter{}}
+		s = &Stage{name: name, box: b.box, in: b.box.counter(name, "in"), out: b.box.counter(name, "out"), lost: map[string]*counter{}}
 		b.byName[name] = s
 		b.stages = append(b.stages, s)
 	}

@@ -185,6 +185,7 @@ func differences(b api.Books) (diffs, losses []string) {
 	for _, a := range b.Agents {
 		look(a.Agent+"/"+a.Instance, a.Stages)
 	}
+	look("aggregator, before", b.Former)
 	look("aggregator", b.Stages)
 	return diffs, losses
 }

@@ -28,7 +28,6 @@ func newStall(t *testing.T) *stalled {
 			if err != nil {
 				return
 			}
-			_ = c.(*net.TCPConn).SetReadBuffer(4096)
 			go func() {
 				defer c.Close()
 				<-s.open

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/weirnet/weir/internal/ledger"
+)
+
+// openBooks opens the books of this process, and the last numbers of the process
+// that used the data directory before.
+func openBooks(dir string) (*ledger.Book, []ledger.Line, error) {
+	book, last, err := ledger.OpenBook(filepath.Join(dir, "books"))
+	if err != nil {
+		return nil, nil, fmt.Errorf("dataDir: %w", err)
+	}
+	for _, stage := range []string{"collect", "correlate"} { // the order in which flows pass them
+		book.Stage(stage)
+	}
+	return book, last, nil
+}
+
+// closeFormer closes the books of the process before: what it held and did not
+// leave in a spool died with it. The sums over all former processes are kept in
+// the data directory. Call it when the runners are made: they have booked as In
+// what they found in their spools.
+func closeFormer(dir string, last []ledger.Line, book *ledger.Book) ([]ledger.Line, error) {
+	path := filepath.Join(dir, "books-before.json")
+	var sums []ledger.Line
+	b, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(b, &sums)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("dataDir: read the books of former processes: %w: remove %s to begin new ones", err, path)
+	}
+	if len(last) == 0 {
+		return sums, nil
+	}
+	found := map[string]ledger.Amount{}
+	for _, l := range book.Snapshot() {
+		if strings.HasPrefix(l.Stage, "sink/") {
+			found[l.Stage] = l.In
+		}
+	}
+	for i := range last {
+		l := &last[i]
+		l.Bury(found[l.Stage])
+		add(&sums, l)
+	}
+	if b, err = json.MarshalIndent(sums, "", "  "); err == nil {
+		err = os.WriteFile(path+".new", b, 0o640)
+	}
+	if err == nil {
+		err = os.Rename(path+".new", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("dataDir: write the books of former processes: %w", err)
+	}
+	return sums, nil
+}
+
+func add(sums *[]ledger.Line, l *ledger.Line) {
+	for i := range *sums {
+		if (*sums)[i].Stage == l.Stage {
+			(*sums)[i].Add(l)
+			return
+		}
+	}
+	*sums = append(*sums, *l)
+}

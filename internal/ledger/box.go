@@ -1,0 +1,139 @@
+package ledger
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"syscall"
+	"unsafe"
+)
+
+// A box is a file that the counters of a Book lie in, shared with the kernel's page
+// cache: it survives kill -9 with the last number that was booked, so that the
+// next process can say what its predecessor held when it died.
+//
+// It is a header and slots: stage, kind (in, out or lost:reason), three numbers.
+type box struct {
+	mu   sync.Mutex
+	f    *os.File
+	mem  []byte
+	next int
+}
+
+const (
+	boxMagic = "weir-books-1\n"
+	slotSize = 128
+	slotText = 48 // bytes each of stage and kind
+	slots    = 1024
+)
+
+// OpenBook makes an empty book whose counters lie in the file at path, and gives
+// the last numbers of the book that lay there before. Where another process has
+// the file open, it fails.
+func OpenBook(path string) (*Book, []Line, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o640)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open the books: %w", err)
+	}
+	x := &box{f: f}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("open the books: %s is in use by another process: stop it, or use another directory", path), f.Close())
+	}
+	old := make([]byte, slotSize*(slots+1))
+	n, _ := f.ReadAt(old, 0) // a short or empty file holds fewer slots or none
+	former := readBox(old[:n])
+	if err := errors.Join(f.Truncate(0), f.Truncate(int64(len(old)))); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("open the books: %w", err), f.Close())
+	}
+	x.mem, err = syscall.Mmap(int(f.Fd()), 0, len(old), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("open the books: map %s: %w", path, err), f.Close())
+	}
+	copy(x.mem, boxMagic)
+	b := NewBook()
+	b.box = x
+	return b, former, nil
+}
+
+// counter gives the next slot, or a counter in memory where the box is full.
+func (x *box) counter(stage, kind string) *counter {
+	if x == nil || len(stage) > slotText || len(kind) > slotText {
+		return &counter{}
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.next == slots {
+		return &counter{}
+	}
+	x.next++
+	slot := x.mem[x.next*slotSize:][:slotSize]
+	copy(slot[:slotText], stage)
+	copy(slot[slotText:2*slotText], kind)
+	return (*counter)(unsafe.Pointer(&slot[2*slotText])) // 8-byte aligned: the map is page-aligned
+}
+
+// readBox reads the lines of a box; what is no box has none.
+func readBox(b []byte) []Line {
+	if !bytes.HasPrefix(b, []byte(boxMagic)) {
+		return nil
+	}
+	var lines []Line
+	at := map[string]int{}
+	text := func(b []byte) string { s, _, _ := bytes.Cut(b, []byte{0}); return string(s) }
+	for off := slotSize; off+slotSize <= len(b); off += slotSize {
+		stage, kind := text(b[off:off+slotText]), text(b[off+slotText:off+2*slotText])
+		if stage == "" {
+			break
+		}
+		i, ok := at[stage]
+		if !ok {
+			i = len(lines)
+			at[stage] = i
+			lines = append(lines, Line{Stage: stage, Lost: map[string]Amount{}})
+		}
+		num := b[off+2*slotText:]
+		a := Amount{binary.NativeEndian.Uint64(num), binary.NativeEndian.Uint64(num[8:]), binary.NativeEndian.Uint64(num[16:])}
+		switch {
+		case kind == "in":
+			lines[i].In = a
+		case kind == "out":
+			lines[i].Out = a
+		default:
+			if why, ok := bytes.CutPrefix([]byte(kind), []byte("lost:")); ok && a != (Amount{}) {
+				lines[i].Lost[string(why)] = a
+			}
+		}
+	}
+	return lines
+}
+
+// Minus is a - b, and 0 where b is more.
+func (a Amount) Minus(b Amount) Amount {
+	sub := func(x, y uint64) uint64 { return x - min(x, y) }
+	return Amount{sub(a.Records, b.Records), sub(a.Connections, b.Connections), sub(a.Bytes, b.Bytes)}
+}
+
+// Bury closes the line of a stage whose process is dead: what it had taken in and
+// neither handed on, nor lost, nor left for its successor, died with it.
+func (l *Line) Bury(left Amount) {
+	held := l.In.Minus(l.Out.Plus(l.LostTotal()))
+	if died := held.Minus(left); died != (Amount{}) {
+		l.Lost["killed"] = l.Lost["killed"].Plus(died)
+	}
+	l.Out = l.In.Minus(l.LostTotal()) // handed on, or left for the successor
+	l.Held = Amount{}
+}
+
+// Add adds the numbers of another line of the same stage.
+func (l *Line) Add(o *Line) {
+	l.In, l.Out, l.Held = l.In.Plus(o.In), l.Out.Plus(o.Out), l.Held.Plus(o.Held)
+	if l.Lost == nil {
+		l.Lost = map[string]Amount{}
+	}
+	for why, a := range o.Lost {
+		l.Lost[why] = l.Lost[why].Plus(a)
+	}
+}
