@@ -121,7 +121,7 @@ func insert(t *testing.T, node, client, dialled, server string) {
 		t.Fatal(err)
 	}
 	defer func() { _ = nc.Close() }()
-	f := conntrack.NewFlow(6, conntrack.StatusAssured|conntrack.StatusSeenReply|conntrack.StatusConfirmed, a.Addr(), b.Addr(), a.Port(), b.Port(), 600, 0)
+	f := conntrack.NewFlow(6, conntrack.StatusAssured|conntrack.StatusSeenReply|conntrack.StatusConfirmed, a.Addr(), b.Addr(), a.Port(), b.Port(), 432000, 0) // the kernel's own timeout: a packet was seen just now
 	f.TupleReply.IP.SourceAddress, f.TupleReply.Proto.SourcePort = d.Addr(), d.Port()
 	f.ProtoInfo.TCP = &conntrack.ProtoInfoTCP{State: 3}
 	if err := nc.Create(f); err != nil {
