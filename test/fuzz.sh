@@ -8,7 +8,7 @@ for dir in $(git grep -l '^func Fuzz' -- '*_test.go' | xargs -r -n1 dirname | so
 	for f in $(grep -hoE '^func Fuzz[A-Za-z0-9_]*' "$dir"/*_test.go | sed 's/func //' | sort -u); do
 		found=$((found + 1))
 		echo "== $dir $f"
-		"$go" test "./$dir" -run '^$' -fuzz "^$f\$" -fuzztime "${FUZZTIME:-30s}"
+		"$go" test "./$dir" -run '^$' -fuzz "^$f\$" -fuzztime "${FUZZTIME:-30s}" -fuzzminimizetime 100x
 	done
 done
 echo "$found fuzz targets, ${FUZZTIME:-30s} each, no crasher"
