@@ -16,6 +16,7 @@ import (
 	"github.com/mdlayher/netlink"
 	"github.com/ti-mo/conntrack"
 	"github.com/vishvananda/netns"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/weirnet/weir/internal/testenv"
 )
@@ -30,6 +31,7 @@ func testAgent(t *testing.T, p *plane) {
 	if b, err := exec.CommandContext(t.Context(), goTool, "build", "-o", bin, "../../cmd/weir-agent", "../../cmd/weir-aggregator").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, b)
 	}
+	checkConfigs(t, p, bin)
 	node := newNode(t)
 	ports := freePorts(t, 3)
 	flows := filepath.Join(bin, "flows.jsonl")
@@ -64,6 +66,22 @@ metrics: {listen: ""}
 	}
 	if d := cmp.Diff(want, have); d != "" {
 		t.Errorf("the record (-want +got):\n%s", d)
+	}
+}
+
+// checkConfigs gives the ConfigMaps of the manifests to the binaries' own --check.
+func checkConfigs(t *testing.T, p *plane, bin string) {
+	t.Helper()
+	for _, name := range []string{"agent", "aggregator"} {
+		m, err := p.client().CoreV1().ConfigMaps("weir").Get(t.Context(), "weir-"+name, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(bin, "deployed-"+name+".yaml")
+		write(t, file, m.Data[name+".yaml"])
+		if b, err := exec.CommandContext(t.Context(), filepath.Join(bin, "weir-"+name), "--config", file, "--check").CombinedOutput(); err != nil {
+			t.Errorf("weir-%s --check of its ConfigMap: %v\n%s", name, err, b)
+		}
 	}
 }
 
