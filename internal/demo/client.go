@@ -34,11 +34,11 @@ func (g *generator) client(ctx context.Context, s *shape, dst netip.AddrPort) {
 		g.count(s.name)
 		switch s.kind {
 		case udpEcho, udpSilent:
-			datagram(s, dst)
+			g.datagram(s, dst)
 		case icmpEcho:
 			ping(s, dst.Addr(), i)
 		default:
-			stream(ctx, s, dst)
+			stream(s, dst)
 		}
 		pause(ctx, s.every)
 	}
@@ -51,27 +51,30 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// dial connects; a client that ends gives up what it dials.
-func dial(ctx context.Context, dst netip.AddrPort, wait time.Duration) (net.Conn, error) {
+// dial connects. A connection that was counted is made, whoever waits for the end.
+func dial(dst netip.AddrPort, wait time.Duration) (net.Conn, error) {
 	d := net.Dialer{Timeout: wait, KeepAlive: -1}
-	return d.DialContext(ctx, "tcp", dst.String())
+	return d.Dial("tcp", dst.String())
 }
 
 // stream is one short connection: a request of 8 KiB, its echo, an end.
-func stream(ctx context.Context, s *shape, dst netip.AddrPort) {
+func stream(s *shape, dst netip.AddrPort) {
 	// A retransmitted SYN comes after 1 s and 3 s: the lossy shape waits for both.
 	wait := patience
 	if s.server == portLossy {
 		wait = 10 * time.Second
-		ctx = context.WithoutCancel(ctx)
 	}
-	c, err := dial(ctx, dst, wait)
+	c, err := dial(dst, wait)
 	if err != nil {
 		return
 	}
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
-	if err := exchange(c, 8<<10); err != nil {
+	size := 8 << 10
+	if s.kind == tcpVanish {
+		size = 512 // one segment, so that the server has all of it at its first read
+	}
+	if err := exchange(c, size); err != nil {
 		return
 	}
 	switch s.kind {
@@ -86,7 +89,7 @@ func stream(ctx context.Context, s *shape, dst netip.AddrPort) {
 
 // stay keeps one connection open until ctx ends.
 func stay(ctx context.Context, s *shape, dst netip.AddrPort) {
-	c, err := dial(ctx, dst, patience)
+	c, err := dial(dst, patience)
 	if err != nil {
 		return
 	}
@@ -125,9 +128,12 @@ func vanish(c net.Conn) {
 	_ = c.Close()
 }
 
-// datagram is one request and, with luck, its reply, from a port of its own.
-func datagram(s *shape, dst netip.AddrPort) {
-	c, err := net.Dial("udp", dst.String())
+// datagram is one request and, with luck, its reply, from a port that no other
+// used lately: the kernel's random choice meets one whose conntrack entry still
+// lives every few minutes, and then two connections are one.
+func (g *generator) datagram(s *shape, dst netip.AddrPort) {
+	d := net.Dialer{LocalAddr: &net.UDPAddr{Port: 10000 + int(g.ports.Add(1)%20000)}}
+	c, err := d.Dial("udp", dst.String())
 	if err != nil {
 		return
 	}

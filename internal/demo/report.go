@@ -175,6 +175,8 @@ func (s *shapeSum) fault() string {
 		return ""
 	case s.seen == 0:
 		return "none arrived"
+	case s.seen < s.made:
+		return fmt.Sprintf("%d did not arrive", s.made-s.seen)
 	}
 	for o := range s.outcomes {
 		if slices.Contains(s.shape.want, o) {

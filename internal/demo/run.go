@@ -57,7 +57,7 @@ func run(ctx context.Context, out io.Writer, length time.Duration) (err error) {
 	if ctx.Err() != nil {
 		return errors.New("interrupted before its time: nothing is proven")
 	}
-	if err := stopProcesses(" demo pod ", 15*time.Second); err != nil {
+	if err := stopTraffic(); err != nil {
 		return err
 	}
 	made, err := readMade()

@@ -69,7 +69,7 @@ func shapes() []shape {
 		{name: "tcp-short", kind: tcpShort, from: frontend, to: apiB, server: 7001, every: often, want: ok},
 		{name: "tcp-long", kind: tcpLong, from: frontend, to: db, server: 7002, every: often, want: ok},
 		{name: "tcp-service", kind: tcpShort, from: frontend, to: "svc/api", port: 80, server: 8080, every: often, want: ok},
-		{name: "tcp-refused", kind: tcpAttempt, from: cart, to: apiB, server: 7006, every: calm, want: []string{"refused"}},
+		{name: "tcp-refused", kind: tcpAttempt, from: cart, to: apiB, server: 7006, every: rare, want: []string{"refused"}},
 		{name: "tcp-dropped", kind: tcpAttempt, from: cart, to: db, server: portDropped, every: rare, want: []string{"unanswered"}},
 		{name: "tcp-external", kind: tcpShort, from: frontend, to: outside, server: 443, every: calm, want: ok},
 		{name: "udp-echo", kind: udpEcho, from: frontend, to: apiC, server: 7101, every: calm, want: ok},

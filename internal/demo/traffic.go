@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,6 +21,8 @@ type generator struct {
 	pod  string
 	mu   sync.Mutex
 	made map[string]int // connections begun, by shape
+
+	ports atomic.Uint32 // UDP ports used so far
 }
 
 func newGenerator(w *world, pod string) *generator {

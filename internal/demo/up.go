@@ -58,6 +58,20 @@ func startTraffic(ctx context.Context, w *world) error {
 	return nil
 }
 
+// stopTraffic ends the generators, those that dial first: what they close, the
+// others still answer.
+func stopTraffic() error {
+	for _, name := range []string{frontend, cart, outside, ""} {
+		if name == "" {
+			time.Sleep(2 * time.Second) // the servers of the vanished let go a second later
+		}
+		if err := stopProcesses(" demo pod "+name, 15*time.Second); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // serving waits until the generators of those pods have opened their servers.
 func serving(ctx context.Context, names []string) error {
 	deadline := time.Now().Add(10 * time.Second)
