@@ -36,7 +36,7 @@ func TestConfigs(t *testing.T) {
 			t.Fatal(err)
 		}
 		seen := 0
-		for _, d := range bytes.Split(out, []byte("\n---\n")) {
+		for d := range bytes.SplitSeq(out, []byte("\n---\n")) {
 			var c corev1.ConfigMap
 			if err := yaml.Unmarshal(d, &c); err != nil {
 				t.Fatal(err)
