@@ -21,9 +21,13 @@ const (
 type account struct {
 	records, connections, bytes atomic.Uint64
 	ended                       atomic.Bool
+	note                        atomic.Pointer[ledger.Note] // survives this process
 }
 
 func (a *account) add(m ledger.Amount) {
+	if n := a.note.Load(); n != nil {
+		n.Add(m)
+	}
 	a.records.Add(m.Records)
 	a.connections.Add(m.Connections)
 	a.bytes.Add(m.Bytes)
@@ -37,7 +41,14 @@ func (a *account) load() ledger.Amount {
 type exporters struct {
 	mu   sync.Mutex
 	byID map[string]*exporter // observer + instance
+	book *ledger.Book
+	// former holds what sessions brought to processes before this one, by the
+	// exporters' session ids.
+	former map[string]ledger.Amount
 }
+
+// notePrefix begins the names of the notes that hold what a session has brought.
+const notePrefix = "session/"
 
 type exporter struct {
 	observer, instance string
@@ -79,6 +90,11 @@ func (e *exporters) take(row *ipfix.LedgerRow, acct *account) {
 			x.sessions[row.Reason] = s
 		}
 		if row.Stage == "session" {
+			if s.acct != acct {
+				n := e.book.Note(notePrefix + row.Reason)
+				n.Add(acct.load())
+				acct.note.Store(n)
+			}
 			s.acct = acct
 			return
 		}
@@ -126,6 +142,7 @@ func (c *Collector) Books(now time.Time) []Book {
 		at := time.UnixMilli(x.atMs)
 		if now.Sub(at) > forgetExportersIn {
 			delete(e.byID, id)
+			x.forget()
 			continue
 		}
 		b := Book{Observer: x.observer, Instance: x.instance, At: at}
@@ -137,7 +154,7 @@ func (c *Collector) Books(now time.Time) []Book {
 			}
 			b.Lines = append(b.Lines, l)
 		}
-		b.Lines = append(b.Lines, x.wire(now))
+		b.Lines = append(b.Lines, x.wire(now, e.former))
 		books = append(books, b)
 	}
 	sort.Slice(books, func(i, j int) bool {
@@ -150,15 +167,30 @@ func (c *Collector) Books(now time.Time) []Book {
 	return books
 }
 
-// wire compares the sessions that came to this process. A live session's difference
-// is on its way; an ended one's is lost.
-func (x *exporter) wire(now time.Time) ledger.Line {
-	l := ledger.Line{Stage: "wire", Lost: map[string]ledger.Amount{}}
+// forget drops the notes of an exporter's sessions.
+func (x *exporter) forget() {
 	for _, s := range x.sessions {
 		if s.acct == nil {
 			continue
 		}
-		got := s.acct.load()
+		if n := s.acct.note.Swap(nil); n != nil {
+			n.Drop()
+		}
+	}
+}
+
+// wire compares the sessions that came to this process. A live session's difference
+// is on its way; an ended one's is lost.
+func (x *exporter) wire(now time.Time, former map[string]ledger.Amount) ledger.Line {
+	l := ledger.Line{Stage: "wire", Lost: map[string]ledger.Amount{}}
+	for id, s := range x.sessions {
+		got, known := former[id]
+		if s.acct != nil {
+			got, known = s.acct.load(), true
+		}
+		if !known {
+			continue // it came to another replica
+		}
 		sent := s.sent
 		if less(sent, got) { // its books are a second older than its records
 			sent = got
@@ -168,7 +200,7 @@ func (x *exporter) wire(now time.Time) ledger.Line {
 		if diff == (ledger.Amount{}) {
 			continue
 		}
-		if s.acct.ended.Load() && now.Sub(time.UnixMilli(x.atMs)) < inFlightFor {
+		if s.acct == nil || s.acct.ended.Load() && now.Sub(time.UnixMilli(x.atMs)) < inFlightFor {
 			l.Lost["session_broken"] = l.Lost["session_broken"].Plus(diff)
 		} else {
 			l.Held = l.Held.Plus(diff)

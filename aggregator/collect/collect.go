@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -58,6 +59,8 @@ type Deps struct {
 	Book      *ledger.Book
 	Handler   Handler
 	ServerTLS *tls.Config // for Config.TLS
+	// Former are the notes of the books of the processes before (ledger.OpenBook).
+	Former map[string]ledger.Amount
 }
 
 // Stats are the collector's numbers, totals since the start.
@@ -96,7 +99,12 @@ func New(cfg Config, deps Deps) (*Collector, error) {
 		return nil, errors.New("collect: listening for TLS needs a certificate")
 	}
 	c := &Collector{cfg: cfg, deps: deps, stage: deps.Book.Stage("collect"), conns: map[net.Conn]struct{}{}}
-	c.exporters.byID = map[string]*exporter{}
+	c.exporters.byID, c.exporters.book, c.exporters.former = map[string]*exporter{}, deps.Book, map[string]ledger.Amount{}
+	for name, a := range deps.Former {
+		if id, ok := strings.CutPrefix(name, notePrefix); ok {
+			c.exporters.former[id] = a
+		}
+	}
 	c.batches.New = func() any { b := make([]flow.Record, 0, batchSize); return &b }
 	return c, nil
 }
@@ -156,7 +164,7 @@ func (c *Collector) Sessions() int { return int(c.live.Load()) }
 // to go elsewhere, and reads what they still send. drainFor bounds that.
 func (c *Collector) Run(ctx context.Context, drainFor time.Duration) error {
 	for _, l := range c.listeners {
-		c.wg.Go(func() { c.accept(l) })
+		c.wg.Go(func() { c.accept(ctx, l) })
 	}
 	if c.packet != nil {
 		c.wg.Go(func() { c.serveUDP(ctx) })
@@ -214,7 +222,7 @@ func closeWrite(conn net.Conn) {
 	conn.Close()
 }
 
-func (c *Collector) accept(l net.Listener) {
+func (c *Collector) accept(ctx context.Context, l net.Listener) {
 	for {
 		conn, err := l.Accept()
 		if err != nil {
@@ -241,7 +249,7 @@ func (c *Collector) accept(l net.Listener) {
 		c.Stats.Sessions.Add(1)
 		go func() {
 			defer c.wg.Done()
-			c.serveStream(conn)
+			c.serveStream(context.WithoutCancel(ctx), conn) // a stop drains the session, it does not cut it
 			conn.Close()
 			c.live.Add(-1)
 			c.mu.Lock()

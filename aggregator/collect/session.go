@@ -103,11 +103,11 @@ func (x *receiver) settle() {
 }
 
 // serveStream reads one TCP or TLS session to its end.
-func (c *Collector) serveStream(conn net.Conn) {
+func (c *Collector) serveStream(ctx context.Context, conn net.Conn) {
 	x := c.receiver(conn.RemoteAddr().String(), "tcp", ipfix.SessionOptions{})
 	if t, ok := conn.(*tls.Conn); ok {
 		x.src.Transport = "tls"
-		ctx, cancel := context.WithTimeout(context.Background(), handshakeTime)
+		ctx, cancel := context.WithTimeout(ctx, handshakeTime)
 		err := t.HandshakeContext(ctx)
 		cancel()
 		if err != nil {

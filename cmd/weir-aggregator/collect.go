@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"log/slog"
 	"time"
 
 	"github.com/weirnet/weir/aggregator"
@@ -26,10 +25,10 @@ type take func([]flow.Record)
 
 func (t take) HandleBatch(_ *collect.Source, recs []flow.Record) { t(recs) }
 
-func makeCollector(cfg *config.Aggregator, log *slog.Logger, book *ledger.Book, tls *certificates, to take) (collector, error) {
+func makeCollector(cfg *config.Aggregator, deps collect.Deps) (collector, error) {
 	c := collect.DefaultConfig()
 	c.TCP, c.TLS, c.UDP, c.MaxSessions = cfg.Collect.TCP, cfg.Collect.TLS, cfg.Collect.UDP, cfg.Collect.MaxSessions
-	col, err := collect.New(c, collect.Deps{Log: log, Book: book, Handler: to, ServerTLS: tls.collect})
+	col, err := collect.New(c, deps)
 	if err != nil {
 		return collector{}, err
 	}

@@ -12,9 +12,18 @@ import (
 	"github.com/weirnet/weir/internal/ledger"
 )
 
+// before is what is known of the processes that used the data directory before:
+// the sums of their books, and what each session had brought them.
+type before struct {
+	Stages []ledger.Line            `json:"stages"`
+	Notes  map[string]ledger.Amount `json:"notes"`
+}
+
+const maxNotes = 100_000 // kept over restarts
+
 // openBooks opens the books of this process, and the last numbers of the process
 // that used the data directory before.
-func openBooks(dir string) (*ledger.Book, []ledger.Line, error) {
+func openBooks(dir string) (*ledger.Book, *ledger.Former, error) {
 	book, last, err := ledger.OpenBook(filepath.Join(dir, "books"))
 	if err != nil {
 		return nil, nil, fmt.Errorf("dataDir: %w", err)
@@ -29,17 +38,17 @@ func openBooks(dir string) (*ledger.Book, []ledger.Line, error) {
 // leave in a spool died with it. The sums over all former processes are kept in
 // the data directory. Call it when the runners are made: they have booked as In
 // what they found in their spools.
-func closeFormer(dir string, last []ledger.Line, book *ledger.Book) ([]ledger.Line, error) {
+func closeFormer(dir string, last *ledger.Former, book *ledger.Book) (*before, error) {
 	path := filepath.Join(dir, "books-before.json")
-	var sums []ledger.Line
+	sums := &before{Notes: map[string]ledger.Amount{}}
 	b, err := os.ReadFile(path)
 	if err == nil {
-		err = json.Unmarshal(b, &sums)
+		err = json.Unmarshal(b, sums)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("dataDir: read the books of former processes: %w: remove %s to begin new ones", err, path)
 	}
-	if len(last) == 0 {
+	if len(last.Stages) == 0 {
 		return sums, nil
 	}
 	found := map[string]ledger.Amount{}
@@ -48,12 +57,17 @@ func closeFormer(dir string, last []ledger.Line, book *ledger.Book) ([]ledger.Li
 			found[l.Stage] = l.In
 		}
 	}
-	for i := range last {
-		l := &last[i]
+	for i := range last.Stages {
+		l := &last.Stages[i]
 		l.Bury(found[l.Stage])
-		add(&sums, l)
+		sums.add(l)
 	}
-	if b, err = json.MarshalIndent(sums, "", "  "); err == nil {
+	for name, a := range last.Notes {
+		if len(sums.Notes) < maxNotes {
+			sums.Notes[name] = a
+		}
+	}
+	if b, err = json.Marshal(sums); err == nil {
 		err = os.WriteFile(path+".new", b, 0o640)
 	}
 	if err == nil {
@@ -65,12 +79,12 @@ func closeFormer(dir string, last []ledger.Line, book *ledger.Book) ([]ledger.Li
 	return sums, nil
 }
 
-func add(sums *[]ledger.Line, l *ledger.Line) {
-	for i := range *sums {
-		if (*sums)[i].Stage == l.Stage {
-			(*sums)[i].Add(l)
+func (s *before) add(l *ledger.Line) {
+	for i := range s.Stages {
+		if s.Stages[i].Stage == l.Stage {
+			s.Stages[i].Add(l)
 			return
 		}
 	}
-	*sums = append(*sums, *l)
+	s.Stages = append(s.Stages, *l)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/weirnet/weir/aggregator"
 	"github.com/weirnet/weir/aggregator/api"
+	"github.com/weirnet/weir/aggregator/collect"
 	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/internal/config"
 	"github.com/weirnet/weir/internal/daemon"
@@ -98,14 +99,14 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 	if err != nil {
 		return nil, err
 	}
-	col, err := makeCollector(cfg, log, book, tls, take(agg.Take))
+	col, err := makeCollector(cfg, collect.Deps{Log: log, Book: book, Handler: take(agg.Take), ServerTLS: tls.collect, Former: former.Notes})
 	if err != nil {
 		return nil, err
 	}
 
 	g := &daemon.Group{Log: log, StopTimeout: cfg.StopTimeout}
 	books := func() api.Books {
-		return api.Books{Time: time.Now(), Stages: book.Snapshot(), Former: former, Agents: agentBooks(col)}
+		return api.Books{Time: time.Now(), Stages: book.Snapshot(), Former: former.Stages, Agents: agentBooks(col)}
 	}
 	web := &api.Server{
 		Listen: cfg.API.Listen, Auth: api.Auth(cfg.API.Auth), MaxClients: cfg.API.Clients, TLS: tls.api,
@@ -120,7 +121,7 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 		Config: cfg.Metrics, TLS: tls.metrics, Log: log, Registry: reg, Version: v, NotReady: g.NotReady,
 		State: map[string]func() any{
 			"ledger": func() any { return book.Snapshot() },
-			"former": func() any { return former },
+			"former": func() any { return former.Stages },
 			"agents": func() any { return agentBooks(col) },
 			"totals": func() any { return agg.Total() },
 		},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"unsafe"
@@ -15,25 +16,26 @@ import (
 // cache: it survives kill -9 with the last number that was booked, so that the
 // next process can say what its predecessor held when it died.
 //
-// It is a header and slots: stage, kind (in, out or lost:reason), three numbers.
+// It is a header and slots: stage, kind (in, out, lost:reason or note), three numbers.
 type box struct {
 	mu   sync.Mutex
 	f    *os.File
 	mem  []byte
 	next int
+	free []int // slots of notes that were dropped
 }
 
 const (
 	boxMagic = "weir-books-1\n"
 	slotSize = 128
 	slotText = 48 // bytes each of stage and kind
-	slots    = 1024
+	slots    = 8192
 )
 
 // OpenBook makes an empty book whose counters lie in the file at path, and gives
 // the last numbers of the book that lay there before. Where another process has
 // the file open, it fails.
-func OpenBook(path string) (*Book, []Line, error) {
+func OpenBook(path string) (*Book, *Former, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o640)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open the books: %w", err)
@@ -63,51 +65,105 @@ func (x *box) counter(stage, kind string) *counter {
 	if x == nil || len(stage) > slotText || len(kind) > slotText {
 		return &counter{}
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.next == slots {
-		return &counter{}
-	}
-	x.next++
-	slot := x.mem[x.next*slotSize:][:slotSize]
-	copy(slot[:slotText], stage)
-	copy(slot[slotText:2*slotText], kind)
-	return (*counter)(unsafe.Pointer(&slot[2*slotText])) // 8-byte aligned: the map is page-aligned
+	c, _ := x.slot(stage, kind)
+	return c
 }
 
-// readBox reads the lines of a box; what is no box has none.
-func readBox(b []byte) []Line {
-	if !bytes.HasPrefix(b, []byte(boxMagic)) {
-		return nil
+func (x *box) slot(stage, kind string) (*counter, int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	at := 0
+	switch n := len(x.free); {
+	case n > 0:
+		at, x.free = x.free[n-1], x.free[:n-1]
+	case x.next == slots:
+		return &counter{}, 0
+	default:
+		x.next++
+		at = x.next
 	}
-	var lines []Line
+	slot := x.mem[at*slotSize:][:slotSize]
+	copy(slot[:slotText], stage)
+	copy(slot[slotText:2*slotText], kind)
+	return (*counter)(unsafe.Pointer(&slot[2*slotText])), at // 8-byte aligned: the map is page-aligned
+}
+
+// Note is an amount that the box keeps beside the stages: the next process finds
+// it by its name. It is part of no sum.
+type Note struct {
+	c   *counter
+	box *box
+	at  int
+}
+
+// Note makes a note of that name.
+func (b *Book) Note(name string) *Note {
+	n := &Note{c: &counter{}, box: b.box}
+	if b.box != nil && len(name) <= slotText {
+		n.c, n.at = b.box.slot(name, "note")
+	}
+	return n
+}
+
+// Add adds to the note.
+func (n *Note) Add(a Amount) { n.c.add(a) }
+
+// Drop forgets the note; nobody may add to it any more.
+func (n *Note) Drop() {
+	if n.at == 0 {
+		return
+	}
+	n.box.mu.Lock()
+	clear(n.box.mem[n.at*slotSize:][:slotSize])
+	n.box.free = append(n.box.free, n.at)
+	n.box.mu.Unlock()
+	n.c, n.at = &counter{}, 0
+}
+
+// Former is what lay in the file of a book when it was opened: the last numbers of
+// the process before.
+type Former struct {
+	Stages []Line
+	Notes  map[string]Amount
+}
+
+// readBox reads a box; what is no box is empty.
+func readBox(b []byte) *Former {
+	f := &Former{Notes: map[string]Amount{}}
+	if !bytes.HasPrefix(b, []byte(boxMagic)) {
+		return f
+	}
 	at := map[string]int{}
 	text := func(b []byte) string { s, _, _ := bytes.Cut(b, []byte{0}); return string(s) }
 	for off := slotSize; off+slotSize <= len(b); off += slotSize {
 		stage, kind := text(b[off:off+slotText]), text(b[off+slotText:off+2*slotText])
-		if stage == "" {
-			break
+		num := b[off+2*slotText:]
+		a := Amount{binary.NativeEndian.Uint64(num), binary.NativeEndian.Uint64(num[8:]), binary.NativeEndian.Uint64(num[16:])}
+		if kind == "" {
+			continue // dropped, or never used
+		}
+		if kind == "note" {
+			f.Notes[stage] = a
+			continue
 		}
 		i, ok := at[stage]
 		if !ok {
-			i = len(lines)
+			i = len(f.Stages)
 			at[stage] = i
-			lines = append(lines, Line{Stage: stage, Lost: map[string]Amount{}})
+			f.Stages = append(f.Stages, Line{Stage: stage, Lost: map[string]Amount{}})
 		}
-		num := b[off+2*slotText:]
-		a := Amount{binary.NativeEndian.Uint64(num), binary.NativeEndian.Uint64(num[8:]), binary.NativeEndian.Uint64(num[16:])}
+		l := &f.Stages[i]
+		why, isLoss := strings.CutPrefix(kind, "lost:")
 		switch {
 		case kind == "in":
-			lines[i].In = a
+			l.In = a
 		case kind == "out":
-			lines[i].Out = a
-		default:
-			if why, ok := bytes.CutPrefix([]byte(kind), []byte("lost:")); ok && a != (Amount{}) {
-				lines[i].Lost[string(why)] = a
-			}
+			l.Out = a
+		case isLoss && a != (Amount{}):
+			l.Lost[why] = a
 		}
 	}
-	return lines
+	return f
 }
 
 // Minus is a - b, and 0 where b is more.

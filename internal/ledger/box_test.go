@@ -13,13 +13,15 @@ import (
 func TestFormerBooksAreRead(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "books")
 	b, former, err := OpenBook(path)
-	if err != nil || len(former) != 0 {
+	if err != nil || len(former.Stages) != 0 {
 		t.Fatal(former, err)
 	}
 	s := b.Stage("correlate")
 	s.In(Amount{100, 10, 1000})
 	s.Out(Amount{60, 6, 600})
 	s.Lost("stopped", Amount{10, 1, 100})
+	b.Note("gone").Drop()
+	b.Note("kept").Add(Amount{3, 2, 1})
 	if _, _, err := OpenBook(path); err == nil || !strings.Contains(err.Error(), "in use by another process") {
 		t.Errorf("a second process opened the same books: %v", err)
 	}
@@ -32,14 +34,17 @@ func TestFormerBooksAreRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Line{{Stage: "correlate", In: Amount{100, 10, 1000}, Out: Amount{60, 6, 600}, Lost: map[string]Amount{"stopped": {10, 1, 100}}}}
-	if d := cmp.Diff(want, former); d != "" {
+	if d := cmp.Diff(want, former.Stages); d != "" {
 		t.Fatal(d)
 	}
-	former[0].Bury(Amount{5, 1, 50})
-	if got := former[0].Lost["killed"]; got != (Amount{25, 2, 250}) {
+	if d := cmp.Diff(map[string]Amount{"kept": {3, 2, 1}}, former.Notes); d != "" {
+		t.Error(d)
+	}
+	former.Stages[0].Bury(Amount{5, 1, 50})
+	if got := former.Stages[0].Lost["killed"]; got != (Amount{25, 2, 250}) {
 		t.Errorf("killed = %+v", got)
 	}
-	if r, c, y := former[0].Diff(); r != 0 || c != 0 || y != 0 {
+	if r, c, y := former.Stages[0].Diff(); r != 0 || c != 0 || y != 0 {
 		t.Errorf("a buried line does not balance: %d %d %d", r, c, y)
 	}
 	if got := b.Snapshot(); len(got) != 0 {
@@ -48,7 +53,7 @@ func TestFormerBooksAreRead(t *testing.T) {
 }
 
 func TestNoBox(t *testing.T) {
-	if got := readBox([]byte("something else")); got != nil {
+	if got := readBox([]byte("something else")); len(got.Stages)+len(got.Notes) != 0 {
 		t.Error(got)
 	}
 	b := NewBook()

@@ -279,6 +279,12 @@ func TestKillsAndAStall(t *testing.T) {
 	missing, short, over, example := compare(truth, got)
 	_, losses := differences(b)
 	t.Logf("%d connections made; %d missing, %d short, %d over (%s); told losses:\n%s", len(truth), missing, short, over, example, strings.Join(losses, "\n"))
+	if os.Getenv("WEIR_E2E_KEEP") != "" {
+		raw, _ := json.MarshalIndent(b, "", " ")
+		_ = os.WriteFile("/tmp/e2e-books.json", raw, 0o644)
+		dump, _ := os.ReadFile(filepath.Join(l.dir, "flows.jsonl"))
+		_ = os.WriteFile("/tmp/e2e-flows.jsonl", dump, 0o644)
+	}
 	if over > 0 {
 		t.Errorf("%d connections have too much, as %s", over, example)
 	}
