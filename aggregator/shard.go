@@ -72,7 +72,6 @@ func (s *shard) take(b *batch) {
 	}
 	s.flush()
 	s.book(weight)
-	clear(b.recs) // let go of the names
 	s.a.pool.Put(b)
 }
 
@@ -105,12 +104,10 @@ func (s *shard) flush() {
 	if len(s.out) > 0 {
 		s.a.deps.Out(s.out)
 		s.publish(s.out)
-		clear(s.out)
 		s.out = s.out[:0]
 	}
 	if len(s.live) > 0 {
 		s.publish(s.live)
-		clear(s.live)
 		s.live = s.live[:0]
 	}
 }

@@ -441,6 +441,11 @@ func TestValidate(t *testing.T) {
 
 // The counters' bits are read from the presence mask in one go.
 func TestCounterFields(t *testing.T) {
+	for _, f := range []flow.FieldID{flow.FSvcIP, flow.FProxySNATIP} {
+		if f>>6 != flow.FClusterIP>>6 {
+			t.Error("normalize looks at one word of the mask, and the addresses lie in two")
+		}
+	}
 	for k := range 4 {
 		var r flow.Record
 		r.Has.Set(commonTotal[k])

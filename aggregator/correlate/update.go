@@ -117,7 +117,7 @@ func (c *Correlator) update(i uint32, e *entry, side int, r *flow.Record) (grown
 
 // state takes over what an end says about the life of the connection.
 func (c *Correlator) state(e *entry, o *end, r *flow.Record) (grown uint8) {
-	if r.TCPState != "" {
+	if r.TCPState != "" && r.TCPState != c.tcp.list[o.tcp()] {
 		id, ok := c.tcp.id(r.TCPState)
 		if !ok {
 			c.stats.UnknownTCP++
