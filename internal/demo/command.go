@@ -66,6 +66,11 @@ func upCommand() *cobra.Command {
 			if os.Geteuid() != 0 {
 				return errors.New("demo up needs root for network namespaces: run it with sudo, or `weirctl demo run`, which replays a recording without root")
 			}
+			only, err := lock()
+			if err != nil {
+				return err
+			}
+			defer func() { _ = only.Close() }()
 			ctx, stop := untilSignal(context.WithoutCancel(cmd.Context()))
 			defer stop()
 			if _, err := bringUp(ctx, cmd.OutOrStdout()); err != nil {

@@ -31,6 +31,11 @@ func TestWorld(t *testing.T) {
 	testenv.NeedRoot(t)
 	testenv.NeedTool(t, "nft")
 	conntrack := testenv.NeedTool(t, "conntrack")
+	only, err := lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = only.Close() })
 	if left, err := residue(); err != nil || len(left) != 0 {
 		t.Fatalf("a demo is on this machine (%v, %v): end it or run `make demo-down` first", left, err)
 	}
@@ -38,6 +43,11 @@ func TestWorld(t *testing.T) {
 		if err := down(); err != nil {
 			t.Error(err)
 		}
+		only, err := lock()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = only.Close() })
 		if left, err := residue(); err != nil || len(left) != 0 {
 			t.Errorf("left behind: %v, %v", left, err)
 		}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -99,6 +101,16 @@ func end(pids []int, wait time.Duration) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+}
+
+// lock makes the caller the only one that builds or runs a demo on this machine. It
+// is an abstract socket: it leaves no file and goes with its process.
+func lock() (io.Closer, error) {
+	l, err := net.Listen("unix", "@weir-demo")
+	if err != nil {
+		return nil, fmt.Errorf("another demo runs on this machine: end it with Ctrl-C first (%w)", err)
+	}
+	return l, nil
 }
 
 // down removes all that is the demo's: processes, namespaces, link, files.

@@ -29,6 +29,11 @@ func run(ctx context.Context, out io.Writer, length time.Duration) (err error) {
 		return fmt.Errorf("--for %s is too short: the last connections alone take %s to end and be told, so give it %s or more", length, settle, minFor)
 	}
 	began := time.Now()
+	only, err := lock()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, only.Close()) }()
 	defer func() {
 		err = errors.Join(err, down())
 		if left, e := residue(); e != nil || len(left) != 0 {
