@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"maps"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -148,10 +149,7 @@ func (c *Collector) Books(now time.Time) []Book {
 		b := Book{Observer: x.observer, Instance: x.instance, At: at}
 		for _, stage := range x.order {
 			l := *x.lines[stage]
-			l.Lost = map[string]ledger.Amount{}
-			for why, a := range x.lines[stage].Lost {
-				l.Lost[why] = a
-			}
+			l.Lost = maps.Clone(l.Lost)
 			b.Lines = append(b.Lines, l)
 		}
 		b.Lines = append(b.Lines, x.wire(now, e.former))

@@ -124,7 +124,7 @@ func (c *Collector) serveStream(ctx context.Context, conn net.Conn) {
 	x.dec.Close()
 	x.settle()
 	x.account.ended.Store(true)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+	if !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
 		c.deps.Log.Warn("exporter's session ended", "remote", x.src.Remote, "identity", x.src.Identity, "error", err)
 	}
 }

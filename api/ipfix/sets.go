@@ -78,15 +78,20 @@ func WeirLink() Set { return fromFields(idWeir, onLink) }
 // WeirAggregated carries every field of the schema, with its presence.
 func WeirAggregated() Set { return fromFields(idWeir+2, func(*flow.Field) bool { return true }) }
 
-const exporterCommon = "flowStartSeconds flowEndSeconds flowEndReason sourceTransportPort destinationTransportPort protocolIdentifier packetTotalCount octetTotalCount packetDeltaCount octetDeltaCount"
-const exporterAddrs = "sourceIPv# destinationIPv#"
-const exporterReverse = "reversePacketTotalCount reverseOctetTotalCount reversePacketDeltaCount reverseOctetDeltaCount"
-const antreaBlock = "sourcePodName sourcePodNamespace sourceNodeName destinationPodName destinationPodNamespace destinationNodeName destinationServicePort destinationServicePortName " +
-	"ingressNetworkPolicyName ingressNetworkPolicyNamespace ingressNetworkPolicyType ingressNetworkPolicyRuleName ingressNetworkPolicyRuleAction " +
-	"egressNetworkPolicyName egressNetworkPolicyNamespace egressNetworkPolicyType egressNetworkPolicyRuleName egressNetworkPolicyRuleAction " +
-	"tcpState flowType egressName egressIP egressNodeName proxySnatPort"
-const antreaAddrs = "destinationClusterIPv# proxySnatIPv# destinationServiceIPv#"
-const antreaAggAddrs = "proxySnatIPv# destinationClusterIPv# destinationServiceIPv#"
+const (
+	exporterCommon  = "flowStartSeconds flowEndSeconds flowEndReason sourceTransportPort destinationTransportPort protocolIdentifier packetTotalCount octetTotalCount packetDeltaCount octetDeltaCount"
+	exporterAddrs   = "sourceIPv# destinationIPv#"
+	exporterReverse = "reversePacketTotalCount reverseOctetTotalCount reversePacketDeltaCount reverseOctetDeltaCount"
+	antreaBlock     = "sourcePodName sourcePodNamespace sourceNodeName destinationPodName destinationPodNamespace destinationNodeName destinationServicePort destinationServicePortName " +
+		"ingressNetworkPolicyName ingressNetworkPolicyNamespace ingressNetworkPolicyType ingressNetworkPolicyRuleName ingressNetworkPolicyRuleAction " +
+		"egressNetworkPolicyName egressNetworkPolicyNamespace egressNetworkPolicyType egressNetworkPolicyRuleName egressNetworkPolicyRuleAction " +
+		"tcpState flowType egressName egressIP egressNodeName proxySnatPort"
+)
+
+const (
+	antreaAddrs    = "destinationClusterIPv# proxySnatIPv# destinationServiceIPv#"
+	antreaAggAddrs = "proxySnatIPv# destinationClusterIPv# destinationServiceIPv#"
+)
 
 // AntreaExporter is the template of Antrea's flow exporter, in its order.
 func AntreaExporter() Set {

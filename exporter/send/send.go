@@ -183,10 +183,10 @@ func host(addr string) string {
 
 // peer is one aggregator and what waits for it.
 type peer struct {
-	s      *Sender
-	addr   string
-	salt   uint64
-	up     atomic.Bool
+	s    *Sender
+	addr string
+	salt uint64
+	up   atomic.Bool
 
 	mu    sync.Mutex
 	queue []item // queue[head:] waits

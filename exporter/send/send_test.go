@@ -3,7 +3,6 @@ package send_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -17,7 +16,7 @@ import (
 	"github.com/weirnet/weir/internal/ledger"
 )
 
-func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // sinkhole is a collector that remembers which connections came.
 type sinkhole struct {

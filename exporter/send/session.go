@@ -214,7 +214,10 @@ func (p *peer) session(ctx context.Context, conn net.Conn) error {
 			}
 			if !udp {
 				select {
-				case <-eof:
+				case err := <-eof: // it has read all
+					if err != nil {
+						return err
+					}
 				case <-time.After(lingerFor):
 				}
 			}
