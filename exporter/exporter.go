@@ -1,0 +1,255 @@
+package exporter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/exporter/conntrack"
+	"github.com/weirnet/weir/exporter/track"
+	"github.com/weirnet/weir/internal/ledger"
+)
+
+// Sink takes records. Send must not keep r after it returns, and must not block
+// for long: the kernel's events wait meanwhile.
+type Sink interface {
+	Send(r *flow.Record)
+}
+
+// Config of an Exporter.
+type Config struct {
+	Source conntrack.Source
+	Track  track.Config
+	Poll   time.Duration // between dumps; 5 s
+	// Enrich fills a record from an export (enrich.Enricher.Fill).
+	Enrich func(nowMs int64, x *track.Export, r *flow.Record)
+	Sink   Sink
+	Book   *ledger.Book
+	Log    *slog.Logger
+	// Clock gives Unix milliseconds and never goes back; nil for SteadyClock.
+	Clock func() int64
+}
+
+const (
+	step      = 100 * time.Millisecond // between looks at what is due
+	drainTime = 5 * time.Second
+	dumpTime  = 60 * time.Second
+	minRest   = 10 // a dump is not begun until so many tenths of the last one's time have passed
+)
+
+// Exporter is the loop. Run it once.
+type Exporter struct {
+	cfg     Config
+	tr      *track.Tracker
+	rec     flow.Record
+	told    track.Stats // what the ledger has been told
+	now     int64
+	seen    *ledger.Stage
+	tracked *ledger.Stage
+	state   atomic.Pointer[State]
+	st      State
+}
+
+// State is what the metrics and the status page show.
+type State struct {
+	Track       track.Stats
+	Vitals      conntrack.Vitals
+	Dumps       uint64
+	DumpErrors  uint64
+	LastDump    conntrack.DumpStats
+	Malformed   uint64
+	Interrupted uint64
+	Gaps        uint64
+	Ready       bool // the first dump was made
+}
+
+// SteadyClock gives a clock that starts at the present time and goes on evenly,
+// whatever is done to the machine's.
+func SteadyClock() func() int64 {
+	start := time.Now()
+	return func() int64 { return start.UnixMilli() + time.Since(start).Milliseconds() }
+}
+
+// New makes an exporter.
+func New(cfg Config) (*Exporter, error) {
+	if cfg.Source == nil || cfg.Enrich == nil || cfg.Sink == nil {
+		return nil, errors.New("exporter: Source, Enrich and Sink are needed")
+	}
+	if cfg.Poll <= 0 {
+		cfg.Poll = 5 * time.Second
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = SteadyClock()
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Book == nil {
+		cfg.Book = ledger.NewBook()
+	}
+	cfg.Track.Events = cfg.Source.Events() != nil
+	e := &Exporter{cfg: cfg, now: cfg.Clock(), seen: cfg.Book.Stage("conntrack"), tracked: cfg.Book.Stage("track")}
+	e.tr = track.New(cfg.Track, e.now, e.export)
+	e.state.Store(&State{})
+	e.tracked.SetHeld(func() ledger.Amount {
+		s := &e.state.Load().Track
+		return ledger.Amount{Connections: s.HeldConnections, Bytes: s.HeldBytes}
+	})
+	return e, nil
+}
+
+// State gives the latest numbers. Safe from any goroutine.
+func (e *Exporter) State() State { return *e.state.Load() }
+
+// Run works until ctx ends or the source is over, and then drains.
+func (e *Exporter) Run(ctx context.Context) error {
+	if err := e.dump(ctx); err != nil && ctx.Err() == nil {
+		e.cfg.Source.Stop()
+		e.drain()
+		return errors.Join(fmt.Errorf("first read of the connections: %w", err), e.cfg.Source.Close())
+	}
+	tick := time.NewTicker(step)
+	defer tick.Stop()
+	events := e.cfg.Source.Events()
+	next := time.Now().Add(e.cfg.Poll)
+	for {
+		select {
+		case <-ctx.Done():
+			return e.finish()
+		case b, ok := <-events:
+			if !ok {
+				return e.finish()
+			}
+			if e.batch(b) {
+				next = time.Now() // show what is gone
+			}
+		case <-tick.C:
+			e.time()
+			if now := time.Now(); !now.Before(next) {
+				if err := e.dump(ctx); err != nil && ctx.Err() == nil {
+					e.cfg.Log.Error("connections cannot be read", "error", err)
+				}
+				next = now.Add(max(e.cfg.Poll, e.st.LastDump.Took*minRest/10))
+			}
+			e.tr.Expire(e.now)
+			e.publish()
+		}
+	}
+}
+
+func (e *Exporter) time() { e.now = e.cfg.Clock() }
+
+// export is what the tracker calls.
+func (e *Exporter) export(x *track.Export) {
+	e.cfg.Enrich(e.now, x, &e.rec)
+	e.cfg.Sink.Send(&e.rec)
+}
+
+// batch applies events and says whether a dump has to show what was missed.
+func (e *Exporter) batch(b *conntrack.Batch) bool {
+	e.time()
+	gap := b.Gap
+	if gap {
+		e.st.Gaps++
+		// How many were in the gap nobody knows: the line says that there is one.
+		e.seen.Lost("gap_of_unknown_size", ledger.Amount{})
+		e.cfg.Log.Warn("conntrack events were lost; connections that ended meanwhile are told as of the last read", "why", b.Why)
+	}
+	for i := range b.Conns {
+		e.tr.Observe(e.now, &b.Conns[i])
+	}
+	e.cfg.Source.Recycle(b)
+	return gap
+}
+
+// dump reads all connections. What a complete dump does not have is gone.
+func (e *Exporter) dump(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, dumpTime)
+	defer cancel()
+	e.time()
+	e.tr.BeginDump(e.now)
+	n := 0
+	st, err := e.cfg.Source.Dump(ctx, func(c *track.Conn) {
+		if n++; n%1024 == 0 {
+			e.time()
+		}
+		e.tr.Observe(e.now, c)
+	})
+	e.time()
+	e.st.Dumps++
+	e.st.LastDump = st
+	e.st.Malformed += uint64(st.Malformed)
+	e.st.Interrupted += uint64(st.Interrupted)
+	if err != nil {
+		e.st.DumpErrors++
+	} else {
+		e.st.Ready = true
+		if st.Complete() {
+			e.tr.Sweep(e.now)
+		}
+	}
+	e.st.Vitals = e.cfg.Source.Vitals()
+	e.publish()
+	return err
+}
+
+// finish drains: what events had arrived, one more dump, all that is pending.
+func (e *Exporter) finish() error {
+	e.cfg.Source.Stop()
+	e.drain()
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	err := e.dump(ctx)
+	if err != nil {
+		err = fmt.Errorf("last read of the connections: %w", err)
+	}
+	e.tr.Flush(e.now)
+	e.publish()
+	return errors.Join(err, e.cfg.Source.Close())
+}
+
+func (e *Exporter) drain() {
+	events := e.cfg.Source.Events()
+	if events == nil {
+		return
+	}
+	late := time.After(drainTime)
+	for {
+		select {
+		case b, ok := <-events:
+			if !ok {
+				return
+			}
+			e.batch(b)
+		case <-late:
+			e.seen.Lost("stopped_before_read", ledger.Amount{})
+			e.cfg.Log.Warn("events did not end in time at the stop; the rest is lost", "waited", drainTime)
+			go func() {
+				for range events { //nolint:revive // so that the source can end
+				}
+			}()
+			return
+		}
+	}
+}
+
+// publish tells the ledger and the metrics what has changed: first what came in,
+// so that the difference is never below zero.
+func (e *Exporter) publish() {
+	s, t := e.tr.Stats(), &e.told
+	in := ledger.Amount{Connections: s.InConnections - t.InConnections, Bytes: s.InBytes - t.InBytes}
+	e.seen.In(in)
+	e.seen.Out(in)
+	out := ledger.Amount{Records: s.OutRecords - t.OutRecords, Connections: s.OutConnections - t.OutConnections, Bytes: s.OutBytes - t.OutBytes}
+	in.Records = out.Records // a record comes into being here
+	e.tracked.In(in)
+	e.st.Track = s
+	state := e.st
+	e.state.Store(&state)
+	e.tracked.Out(out)
+	*t = s
+}
