@@ -72,6 +72,7 @@ func register(reg *obs.Registry, book *ledger.Book, agg *aggregator.Aggregator, 
 		counter("weir_api_records_skipped_total", "Records that streams were too slow to take.", w.Skipped.Load),
 		gauge("weir_api_streams", "Streams now.", func() float64 { return float64(web.Streams()) }),
 	}
+	reg.Describe(obs.MetricDoc{Name: "weir_sink_lost_records_total", Type: "counter", Labels: []string{"sink", "reason"}, Help: "Records that will not be delivered, and why."})
 	list = append(list, tls.Metrics()...)
 	list = append(list, agg.Metrics()...)
 	return reg.Add(append(list, obs.LedgerMetrics(book)...)...)

@@ -21,6 +21,8 @@ import (
 	buildinfo "github.com/weirnet/weir/internal/version"
 )
 
+//go:generate go test . -run TestMetricsAreInTheDocs -update
+
 var version string // set by the linker
 
 func main() {

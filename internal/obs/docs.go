@@ -36,6 +36,10 @@ func (r *Registry) Docs() ([]MetricDoc, error) {
 	return docs, nil
 }
 
+// Describe adds the description of a metric that a component registers itself and
+// that has no value until something happens.
+func (r *Registry) Describe(d MetricDoc) { r.docs = append(r.docs, d) }
+
 const docsHead = `# Metrics reference
 
 <!-- Written by ` + "`make generate`" + `. Do not edit. -->
