@@ -188,28 +188,42 @@ func (s *identities) same(i uint32, r *flow.Record) bool {
 		for v := m[w]; v != 0; v &= v - 1 {
 			bit := v & -v
 			fd := &fields[w<<6+bits.TrailingZeros64(v)]
-			if d.has[w]&bit == 0 {
+			has := d.has[w]&bit != 0
+			switch {
+			case fd.typ == flow.TypeString:
+				a := *str(r, fd)
+				if !has {
+					if a != "" {
+						return false
+					}
+					continue
+				}
+				b := d.strs[si]
+				si++
+				// Interned strings are nearly always the same bytes.
+				if len(a) != len(b) || (unsafe.StringData(a) != unsafe.StringData(b) && a != b) {
+					return false
+				}
+			case !has:
 				if !isNone(r, fd) {
 					return false
 				}
-				continue
-			}
-			switch fd.typ {
-			case flow.TypeString:
-				if d.strs[si] != *str(r, fd) {
+			case fd.size == 1:
+				if d.nums[ni] != *(*uint8)(unsafe.Add(unsafe.Pointer(r), fd.off)) {
 					return false
 				}
-				si++
-			case flow.TypeAddr:
+				ni++
+			case fd.typ == flow.TypeAddr:
 				if a := addr(r, fd).As16(); string(d.nums[ni:ni+16]) != string(a[:]) {
 					return false
 				}
 				ni += 16
 			default:
-				if n := int(fd.size); string(d.nums[ni:ni+n]) != string(raw(r, fd)) {
+				n := int(fd.size)
+				if string(d.nums[ni:ni+n]) != string(raw(r, fd)) {
 					return false
 				}
-				ni += int(fd.size)
+				ni += n
 			}
 		}
 	}
