@@ -79,6 +79,13 @@ func start(t *testing.T, edit func(*Config, *Deps)) *rig {
 	return g
 }
 
+func (g *rig) end(t *testing.T) {
+	t.Helper()
+	if err := <-g.done; err != nil {
+		t.Error(err)
+	}
+}
+
 func (g *rig) balanced(t *testing.T) ledger.Line {
 	t.Helper()
 	l := g.book.Snapshot()[0]
@@ -166,7 +173,7 @@ func TestDeadlinesByTheClock(t *testing.T) {
 		}
 		g.balanced(t)
 		g.stop()
-		<-g.done
+		g.end(t)
 	})
 }
 
@@ -179,7 +186,7 @@ func TestDrainTellsAll(t *testing.T) {
 		}
 		g.Take(recs)
 		g.stop()
-		<-g.done
+		g.end(t)
 		if r, c, b := g.outcome(t); r != 500 || c != 500 || b != 50_000 {
 			t.Errorf("out: %d records, %d connections, %d bytes", r, c, b)
 		}
@@ -220,7 +227,7 @@ func TestAFullQueueMakesTakeWait(t *testing.T) {
 		close(gate)
 		<-fed
 		g.stop()
-		<-g.done
+		g.end(t)
 		g.balanced(t)
 		if r, c, _ := g.outcome(t); r != 40 || c != 20 {
 			t.Errorf("out: %d records of %d connections", r, c)
@@ -258,7 +265,7 @@ func TestSubscribersLoseAndNeverDelay(t *testing.T) {
 			t.Errorf("got %d records, lost %d", n, odd.Lost())
 		}
 		g.stop()
-		<-g.done
+		g.end(t)
 		for range slow.C { // closed at the end
 		}
 		late := g.Subscribe(nil, 1)
@@ -296,7 +303,7 @@ func TestMetricsHaveNamesAndHelp(t *testing.T) {
 			m.Read(func(float64, ...string) {})
 		}
 		g.stop()
-		<-g.done
+		g.end(t)
 	})
 }
 
@@ -324,6 +331,8 @@ func BenchmarkTake(b *testing.B) {
 		a.Take(recs)
 	}
 	cancel()
-	<-done
+	if err := <-done; err != nil {
+		b.Fatal(err)
+	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/64, "ns/record")
 }

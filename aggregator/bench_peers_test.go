@@ -24,6 +24,7 @@ import (
 // benchGoflow2 runs the peer's own pipeline: decode, produce, marshal to its
 // binary protobuf (its cheapest format), to a null sink. It joins nothing.
 func benchGoflow2(b *testing.B, template []byte, data [][]byte, records int) {
+	b.Helper()
 	cfg, err := (&protoproducer.ProducerConfig{}).Compile()
 	if err != nil {
 		b.Fatal(err)
@@ -78,6 +79,7 @@ func benchGoflow2(b *testing.B, template []byte, data [][]byte, records int) {
 // plugin, which writes to /dev/null. Its start is measured apart, with the
 // template alone. The CPU is that of its processes.
 func benchNfacctd(b *testing.B, template []byte, data [][]byte, records int) {
+	b.Helper()
 	bin := testenv.NeedTool(b, "nfacctd")
 	dir := b.TempDir()
 	const passes = 8

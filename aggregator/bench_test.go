@@ -181,7 +181,9 @@ func BenchmarkCollectCorrelate(b *testing.B) {
 		b.ReportMetric(float64(used.Nanoseconds())/n, "cpu-ns/record")
 		b.ReportMetric(float64(records), "records/op")
 		cancel()
-		<-done
+		if err := <-done; err != nil {
+			b.Fatal(err)
+		}
 		l := book.Snapshot()[0]
 		if r, c, by := l.Diff(); r != 0 || c != 0 || by != 0 || l.In.Records != uint64((b.N+warm)*records) || told == 0 {
 			b.Fatalf("the books differ: %+v", l)

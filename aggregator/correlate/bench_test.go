@@ -115,6 +115,7 @@ func heap() uint64 {
 }
 
 func benchSteady(b *testing.B, conns int) {
+	b.Helper()
 	cl := newCluster(3000)
 	var recs [512]flow.Record
 	emitted := 0

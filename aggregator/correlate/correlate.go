@@ -53,8 +53,11 @@ func (c *Config) Validate() error {
 		name string
 		ms   int64
 	}{
-		{"active", c.ActiveMs}, {"inactive", c.InactiveMs}, {"half", c.HalfMs},
-		{"final grace", c.FinalGraceMs}, {"linger", c.LingerMs},
+		{"active", c.ActiveMs},
+		{"inactive", c.InactiveMs},
+		{"half", c.HalfMs},
+		{"final grace", c.FinalGraceMs},
+		{"linger", c.LingerMs},
 	} {
 		if v.ms < tickMs || v.ms > 24*3600*1000 {
 			return fmt.Errorf("correlate: %s time is %d ms: it must lie between %d ms and 24 h", v.name, v.ms, tickMs)
@@ -310,7 +313,7 @@ func sameEnd(o *end, r *flow.Record) relation {
 		if hasSeq && r.Seq <= o.seq && r.End <= o.last {
 			return relRepeat
 		}
-	case equal && r.End <= o.last && !(hasSeq && r.Seq > o.seq) && r.EndReason == o.reason() &&
+	case equal && r.End <= o.last && (!hasSeq || r.Seq <= o.seq) && r.EndReason == o.reason() &&
 		(!r.Final || o.flags&endFinal != 0):
 		return relRepeat
 	case late && !up && !r.Final:

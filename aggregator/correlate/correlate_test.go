@@ -85,16 +85,17 @@ type rig struct {
 	out []flow.Record
 }
 
-func newRig(t testing.TB, edit ...func(*Config)) *rig {
+func newRig(tb testing.TB, edit ...func(*Config)) *rig {
+	tb.Helper()
 	cfg := DefaultConfig()
 	cfg.Instance = 7
 	for _, f := range edit {
 		f(&cfg)
 	}
 	if err := cfg.Validate(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	return &rig{t: t, c: New(cfg), now: t0}
+	return &rig{t: tb, c: New(cfg), now: t0}
 }
 
 func (g *rig) emit(r *flow.Record) { g.out = append(g.out, *r) }
@@ -155,10 +156,10 @@ func (g *rig) want(n int) {
 	}
 }
 
-func eq[T comparable](t testing.TB, what string, got, want T) {
-	t.Helper()
+func eq[T comparable](tb testing.TB, what string, got, want T) {
+	tb.Helper()
 	if got != want {
-		t.Errorf("%s: got %v, want %v", what, got, want)
+		tb.Errorf("%s: got %v, want %v", what, got, want)
 	}
 }
 
@@ -462,7 +463,7 @@ func TestCounterFields(t *testing.T) {
 
 // Every field of the schema is either kept by the entry or part of the identity.
 func TestEveryFieldHasAPlace(t *testing.T) {
-	for id := flow.FieldID(0); id < flow.NumFields; id++ {
+	for id := range flow.FieldID(flow.NumFields) {
 		if dynamic.Has(id) == static.Has(id) {
 			t.Errorf("%s has no place, or two", flow.Fields[id].Name)
 		}

@@ -1,6 +1,11 @@
 package correlate
 
-import "github.com/weirnet/weir/api/flow"
+import (
+	"math"
+	"math/bits"
+
+	"github.com/weirnet/weir/api/flow"
+)
 
 // four are the fields of packets, bytes, reverse packets and reverse bytes.
 type four [4]flow.FieldID
@@ -42,13 +47,13 @@ func counters(e *entry, r *flow.Record) {
 	r.PacketsDst, r.BytesDst, r.RevPacketsDst, r.RevBytesDst = dt[0], dt[1], dt[2], dt[3]
 	r.PacketsDeltaDst, r.BytesDeltaDst, r.RevPacketsDeltaDst, r.RevBytesDeltaDst = dd[0], dd[1], dd[2], dd[3]
 
-	gap := uint64(max(src.gapMs, dst.gapMs))
-	rate(r, flow.FThroughput, &r.Throughput, flow.FBytesDelta, delta[1], gap)
-	rate(r, flow.FRevThroughput, &r.RevThroughput, flow.FRevBytesDelta, delta[3], gap)
-	rate(r, flow.FThroughputSrc, &r.ThroughputSrc, flow.FBytesDeltaSrc, sd[1], uint64(src.gapMs))
-	rate(r, flow.FRevThroughputSrc, &r.RevThroughputSrc, flow.FRevBytesDeltaSrc, sd[3], uint64(src.gapMs))
-	rate(r, flow.FThroughputDst, &r.ThroughputDst, flow.FBytesDeltaDst, dd[1], uint64(dst.gapMs))
-	rate(r, flow.FRevThroughputDst, &r.RevThroughputDst, flow.FRevBytesDeltaDst, dd[3], uint64(dst.gapMs))
+	gap := max(src.gapMs, dst.gapMs)
+	rate(r, flow.FThroughput, flow.FBytesDelta, &r.Throughput, bits64(delta[1], gap))
+	rate(r, flow.FRevThroughput, flow.FRevBytesDelta, &r.RevThroughput, bits64(delta[3], gap))
+	rate(r, flow.FThroughputSrc, flow.FBytesDeltaSrc, &r.ThroughputSrc, bits64(sd[1], src.gapMs))
+	rate(r, flow.FRevThroughputSrc, flow.FRevBytesDeltaSrc, &r.RevThroughputSrc, bits64(sd[3], src.gapMs))
+	rate(r, flow.FThroughputDst, flow.FBytesDeltaDst, &r.ThroughputDst, bits64(dd[1], dst.gapMs))
+	rate(r, flow.FRevThroughputDst, flow.FRevBytesDeltaDst, &r.RevThroughputDst, bits64(dd[3], dst.gapMs))
 }
 
 func perEnd(o *end, r *flow.Record, totals, deltas *four) (total, delta [4]uint64) {
@@ -66,21 +71,24 @@ func perEnd(o *end, r *flow.Record, totals, deltas *four) (total, delta [4]uint6
 	return total, delta
 }
 
-// rate writes bit/s over the milliseconds of the observer's own clock; without
-// time or without the counter there is none.
-func rate(r *flow.Record, f flow.FieldID, p *uint64, counted flow.FieldID, bytes, ms uint64) {
-	if ms == 0 || !r.Has.Has(counted) {
-		return
+// rate writes a throughput where its counter is known and time has passed.
+func rate(r *flow.Record, f, counted flow.FieldID, p *uint64, v int64) {
+	if v >= 0 && r.Has.Has(counted) {
+		*p = uint64(v)
+		r.Has.Set(f)
 	}
-	*p = rate64(bytes, ms)
-	r.Has.Set(f)
 }
 
-func rate64(bytes, ms uint64) uint64 {
-	if bytes > 1<<50 { // 8000 times as much leaves 64 bits
-		return bytes / ms * 8000
+// bits64 gives bit/s over the milliseconds of the observer's own clock, or -1
+// where no time has passed.
+func bits64(bytes uint64, ms uint32) int64 {
+	if ms == 0 {
+		return -1
 	}
-	return bytes * 8000 / ms
+	if hi, lo := bits.Mul64(bytes, 8000); hi == 0 {
+		return int64(min(lo/uint64(ms), math.MaxInt64))
+	}
+	return int64(min(bytes/uint64(ms), math.MaxInt64/8000) * 8000)
 }
 
 // loss writes what one end sent and the other did not see. Called only where

@@ -69,7 +69,7 @@ var (
 )
 
 func staticMask() (m flow.Mask) {
-	for id := flow.FieldID(0); id < flow.NumFields; id++ {
+	for id := range flow.FieldID(flow.NumFields) {
 		if !dynamic.Has(id) {
 			m.Set(id)
 		}
@@ -146,17 +146,14 @@ func (s *identities) init() {
 	s.buckets = make([]uint32, 256)
 }
 
-// each calls f for every field of m until f says no.
-func each(m flow.Mask, f func(id int, fd *field) bool) bool {
+// each calls f for every field of m.
+func each(m flow.Mask, f func(id int, fd *field)) {
 	for w := range m {
 		for v := m[w]; v != 0; v &= v - 1 {
 			id := w<<6 + bits.TrailingZeros64(v)
-			if !f(id, &fields[id]) {
-				return false
-			}
+			f(id, &fields[id])
 		}
 	}
-	return true
 }
 
 // isNone tells whether a field's value means absent.
@@ -234,9 +231,9 @@ func (s *identities) same(i uint32, r *flow.Record) bool {
 func (d *identity) pack(r *flow.Record) {
 	nstr, nnum := 0, 0
 	d.has = flow.Mask{}
-	each(r.Has.And(static), func(id int, fd *field) bool {
+	each(r.Has.And(static), func(id int, fd *field) {
 		if isNone(r, fd) {
-			return true
+			return
 		}
 		d.has.Set(flow.FieldID(id))
 		switch fd.typ {
@@ -247,10 +244,9 @@ func (d *identity) pack(r *flow.Record) {
 		default:
 			nnum += int(fd.size)
 		}
-		return true
 	})
 	d.strs, d.nums = make([]string, 0, nstr), make([]byte, 0, nnum)
-	each(d.has, func(_ int, fd *field) bool {
+	each(d.has, func(_ int, fd *field) {
 		switch fd.typ {
 		case flow.TypeString:
 			d.strs = append(d.strs, *str(r, fd))
@@ -260,7 +256,6 @@ func (d *identity) pack(r *flow.Record) {
 		default:
 			d.nums = append(d.nums, raw(r, fd)...)
 		}
-		return true
 	})
 }
 
@@ -295,9 +290,9 @@ func (d *identity) unpack(r *flow.Record, keep flow.Mask) {
 
 func (s *identities) hash(r *flow.Record) uint64 {
 	h := uint64(mixA)
-	each(r.Has.And(static), func(id int, fd *field) bool {
+	each(r.Has.And(static), func(id int, fd *field) {
 		if isNone(r, fd) {
-			return true
+			return
 		}
 		switch fd.typ {
 		case flow.TypeString:
@@ -312,7 +307,6 @@ func (s *identities) hash(r *flow.Record) uint64 {
 				h = mix(h^uint64(id), binary.LittleEndian.Uint64(v[:]))
 			}
 		}
-		return true
 	})
 	return h
 }

@@ -94,8 +94,8 @@ func passes(r *flow.Record) bool {
 	if r.Has.Has(flow.FRecords) || r.Has.Has(flow.FPacketsSrc) || r.Has.Has(flow.FPacketsDst) {
 		return true
 	}
-	return !(r.Has.Has(flow.FSeenBy) || r.FlowType != 0 || r.SrcPod != "" || r.DstPod != "" ||
-		r.Has.Has(flow.FConnID) || translated(r))
+	return !r.Has.Has(flow.FSeenBy) && r.FlowType == 0 && r.SrcPod == "" && r.DstPod == "" &&
+		!r.Has.Has(flow.FConnID) && !translated(r)
 }
 
 // sideOf tells which end observed r: Weir's exporters say so; for Antrea's, the

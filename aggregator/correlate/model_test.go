@@ -91,9 +91,9 @@ func order(rng *rand.Rand, queues [][]step) []step {
 }
 
 // check plays the steps and compares the sums with the model's.
-func check(t testing.TB, steps []step) {
-	t.Helper()
-	g := newRig(t, func(c *Config) {
+func check(tb testing.TB, steps []step) {
+	tb.Helper()
+	g := newRig(tb, func(c *Config) {
 		c.LingerMs, c.InactiveMs, c.ClockToleranceMs = 3_600_000, 3_600_000, 100
 	})
 	m := model{}
@@ -114,7 +114,7 @@ func check(t testing.TB, steps []step) {
 	for i := range g.out {
 		r := &g.out[i]
 		if ids[r.ID] {
-			t.Fatalf("id %x twice", r.ID)
+			tb.Fatalf("id %x twice", r.ID)
 		}
 		ids[r.ID] = true
 		k := modelKey{r.SrcPort, (r.Start - t0) / 1000}
@@ -123,7 +123,7 @@ func check(t testing.TB, steps []step) {
 			c = &sum{}
 			got[k] = c
 			if !r.First {
-				t.Errorf("%v: the first emission does not say so", k)
+				tb.Errorf("%v: the first emission does not say so", k)
 			}
 		}
 		c.records += r.Records
@@ -135,21 +135,21 @@ func check(t testing.TB, steps []step) {
 		c.seen[0] = r.SeenBy == flow.SeenByBoth || r.SeenBy == flow.SeenBySource
 		c.seen[1] = r.SeenBy == flow.SeenByBoth || r.SeenBy == flow.SeenByDestination
 		if r.Half != (c.seen[0] != c.seen[1]) {
-			t.Errorf("%v: half is %v, seen %v", k, r.Half, c.seen)
+			tb.Errorf("%v: half is %v, seen %v", k, r.Half, c.seen)
 		}
 	}
 	if len(got) != len(m) {
-		t.Errorf("%d connections came out, %d went in", len(got), len(m))
+		tb.Errorf("%d connections came out, %d went in", len(got), len(m))
 	}
 	for k, w := range m {
 		c := got[k]
 		if c == nil {
-			t.Errorf("%v: never told", k)
+			tb.Errorf("%v: never told", k)
 			continue
 		}
 		top := max(w.total[0], w.total[1])
 		if c.records != w.records || c.seen != w.seen || c.total != w.total || c.delta != w.total || c.common != top || c.commonTotal != top {
-			t.Errorf("%v: got %+v, want %+v", k, *c, *w)
+			tb.Errorf("%v: got %+v, want %+v", k, *c, *w)
 		}
 	}
 }
