@@ -36,7 +36,7 @@ func rec(conn uint64, port uint16) flow.Record {
 func server(t *testing.T, ring int) (*Server, *httptest.Server) {
 	t.Helper()
 	s := &Server{
-		Auth: AuthNone, MaxClients: 2, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Hub: NewHub(ring),
+		Auth: AuthNone, MaxClients: 2, Log: slog.New(slog.DiscardHandler), Hub: NewHub(ring),
 		Books:    func() Books { return Books{Stages: []ledger.Line{{Stage: "collect"}}} },
 		NotReady: func() []string { return nil },
 	}

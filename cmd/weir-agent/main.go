@@ -55,7 +55,7 @@ func start(ctx context.Context, cfg *config.Agent, log *slog.Logger, v buildinfo
 		}
 		cfg.NodeName = host
 	}
-	src, restore, err := openSource(cfg, log)
+	src, restore, err := openSource(cfg, log) //nolint:contextcheck // the source ends with Stop
 	if err != nil {
 		return err
 	}

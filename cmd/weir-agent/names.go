@@ -162,7 +162,11 @@ func (n *names) objects(emit func(float64, ...string)) {
 		kind  string
 		count int
 	}{
-		{"Pod", st.Pods}, {"Node", st.Nodes}, {"Service", st.Services}, {"EndpointSlice", st.EndpointSlices}, {"ReplicaSet", st.ReplicaSets},
+		{"Pod", st.Pods},
+		{"Node", st.Nodes},
+		{"Service", st.Services},
+		{"EndpointSlice", st.EndpointSlices},
+		{"ReplicaSet", st.ReplicaSets},
 		{"Namespace", st.Namespaces},
 	} {
 		emit(float64(x.count), x.kind)

@@ -9,7 +9,6 @@ import (
 	"github.com/weirnet/weir/aggregator/collect"
 	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/internal/config"
-	"github.com/weirnet/weir/internal/ledger"
 	"github.com/weirnet/weir/internal/obs"
 )
 
@@ -45,7 +44,7 @@ func agentBooks(c collector) []api.AgentBooks {
 }
 
 // register names every number of the process.
-func register(reg *obs.Registry, book *ledger.Book, agg *aggregator.Aggregator, col collector, web *api.Server, tls *certificates) error {
+func register(p *parts, agg *aggregator.Aggregator, col collector, web *api.Server, tls *certificates) error {
 	counter := func(name, help string, f func() uint64) obs.Metric {
 		return obs.Metric{Name: name, Help: help, Kind: obs.Counter, Read: obs.Value(func() float64 { return float64(f()) })}
 	}
@@ -72,8 +71,8 @@ func register(reg *obs.Registry, book *ledger.Book, agg *aggregator.Aggregator, 
 		counter("weir_api_records_skipped_total", "Records that streams were too slow to take.", w.Skipped.Load),
 		gauge("weir_api_streams", "Streams now.", func() float64 { return float64(web.Streams()) }),
 	}
-	reg.Describe(obs.MetricDoc{Name: "weir_sink_lost_records_total", Type: "counter", Labels: []string{"sink", "reason"}, Help: "Records that will not be delivered, and why."})
+	p.reg.Describe(obs.MetricDoc{Name: "weir_sink_lost_records_total", Type: "counter", Labels: []string{"sink", "reason"}, Help: "Records that will not be delivered, and why."})
 	list = append(list, tls.Metrics()...)
 	list = append(list, agg.Metrics()...)
-	return reg.Add(append(list, obs.LedgerMetrics(book)...)...)
+	return p.reg.Add(append(list, obs.LedgerMetrics(p.book)...)...)
 }

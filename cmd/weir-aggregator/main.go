@@ -50,7 +50,7 @@ func main() {
 // start wires the parts and runs them until ctx is done. What is added first
 // stops last: collect, then correlate, then the sinks, then the API.
 func start(ctx context.Context, cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) error {
-	p, err := wire(cfg, log, v)
+	p, err := wire(cfg, log, v) //nolint:contextcheck // Run hands the context to every task
 	if err != nil {
 		return err
 	}
@@ -128,7 +128,8 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 			"totals": func() any { return agg.Total() },
 		},
 	}
-	if err := register(reg, book, agg, col, web, tls); err != nil {
+	p := &parts{g, reg, book}
+	if err := register(p, agg, col, web, tls); err != nil {
 		return nil, err
 	}
 	g.Add(watch, tls, web)
@@ -136,7 +137,7 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 		g.Add(r)
 	}
 	g.Add(agg, col)
-	return &parts{g, reg, book}, nil
+	return p, nil
 }
 
 func loopConfig(cfg *config.Aggregator) aggregator.Config {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"flag"
-	"io"
 	"log/slog"
 	"net/http/httptest"
 	"os"
@@ -59,7 +58,7 @@ func status(ts *testscript.TestScript, _ bool, args []string) {
 
 func serve(ts *testscript.TestScript, _ bool, args []string) {
 	s := &api.Server{
-		Auth: api.AuthNone, MaxClients: 4, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Hub: api.NewHub(1024),
+		Auth: api.AuthNone, MaxClients: 4, Log: slog.New(slog.DiscardHandler), Hub: api.NewHub(1024),
 		Version:  version.Info{Version: "v0.1.0", Go: "go1.26", Platform: "linux/amd64"},
 		NotReady: func() []string { return nil },
 		Books: func() api.Books {

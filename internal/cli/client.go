@@ -179,8 +179,7 @@ func (c *client) get(ctx context.Context, path string, q url.Values) (io.ReadClo
 
 // explain adds the remedy to what commonly goes wrong.
 func (c *client) explain(err error) error {
-	var ue *url.Error
-	if errors.As(err, &ue) {
+	if ue, ok := errors.AsType[*url.Error](err); ok {
 		err = ue.Err
 	}
 	var unknown x509.UnknownAuthorityError

@@ -41,7 +41,6 @@ type observe struct {
 	utc    bool
 
 	skipped uint64
-	hurt    error // the stream broke
 }
 
 // term is the value of a selector flag.

@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -54,7 +55,7 @@ var errEmpty = errors.New("nothing found")
 // Run runs one command line and gives its exit status. args[0] is the program's
 // name: as kubectl-weir it speaks of itself as `kubectl weir`.
 func Run(ctx context.Context, env Env, args []string) int {
-	root := newRoot(&env, filepath.Base(args[0]))
+	root := newRoot(&env, filepath.Base(args[0])) //nolint:contextcheck // the farewell outlives the interrupted context
 	root.SetArgs(args[1:])
 	root.SetIn(env.In)
 	root.SetOut(env.Out)
@@ -67,8 +68,7 @@ func Run(ctx context.Context, env Env, args []string) int {
 		return ExitEmpty
 	}
 	fmt.Fprintf(env.Err, "%s: %s\n", root.Name(), clean(err.Error()))
-	var u usageError
-	if errors.As(err, &u) {
+	if _, ok := errors.AsType[usageError](err); ok {
 		fmt.Fprintf(env.Err, "Run '%s --help' for its flags.\n", cmd.CommandPath())
 		return ExitUsage
 	}
@@ -122,10 +122,8 @@ func flagError(cmd *cobra.Command, err error) error {
 }
 
 func oneOf(what, got string, words ...string) error {
-	for _, w := range words {
-		if got == w {
-			return nil
-		}
+	if slices.Contains(words, got) {
+		return nil
 	}
 	return usagef("--%s: %q is unknown: use %s", what, got, strings.Join(words, ", "))
 }

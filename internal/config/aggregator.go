@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/weirnet/weir/internal/obs"
@@ -190,23 +192,11 @@ func (c *Correlate) Validate() error {
 }
 
 func oneOf(key, value string, words ...string) error {
-	for _, w := range words {
-		if value == w {
-			return nil
-		}
+	if slices.Contains(words, value) {
+		return nil
 	}
-	text := ""
-	for i, w := range words {
-		switch {
-		case i == 0:
-		case i == len(words)-1:
-			text += " or "
-		default:
-			text += ", "
-		}
-		text += w
-	}
-	return fmt.Errorf("%s: %q is unknown: use %s", key, value, text)
+	last := len(words) - 1
+	return fmt.Errorf("%s: %q is unknown: use %s or %s", key, value, strings.Join(words[:last], ", "), words[last])
 }
 
 // Validate checks the sink's own part.

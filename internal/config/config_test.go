@@ -160,7 +160,7 @@ func TestEveryKeyIsDescribed(t *testing.T) {
 
 func TestNearest(t *testing.T) {
 	words := []string{"aggregators", "transport", "caFile", "queue"}
-	for in, want := range map[string]string{"agregators": "aggregators", "trasnport": "transport", "cafile": "caFile", "que": "queue", "zzzzzz": ""} {
+	for in, want := range map[string]string{"agregators": "aggregators", "transprot": "transport", "cafile": "caFile", "que": "queue", "zzzzzz": ""} {
 		if got := Nearest(in, words); got != want {
 			t.Errorf("Nearest(%q) = %q, want %q", in, got, want)
 		}

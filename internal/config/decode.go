@@ -178,7 +178,7 @@ func (d *decoder) list(n *yaml.Node, path string, v reflect.Value) {
 	out := reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content))
 	for i, c := range n.Content {
 		item := out.Index(i)
-		if dflt, ok := item.Addr().Interface().(interface{ SetDefaults() }); ok {
+		if dflt, ok := reflect.TypeAssert[interface{ SetDefaults() }](item.Addr()); ok {
 			dflt.SetDefaults()
 		}
 		d.value(c, fmt.Sprintf("%s[%d]", path, i), item)

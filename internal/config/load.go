@@ -147,7 +147,7 @@ func (d *decoder) validate(v reflect.Value, path string, flags *Flags) {
 	for _, f := range fieldsOf(v.Type()) {
 		d.validate(v.FieldByIndex(f.index), join(path, f.name), flags)
 	}
-	c, ok := v.Addr().Interface().(interface{ Validate() error })
+	c, ok := reflect.TypeAssert[interface{ Validate() error }](v.Addr())
 	if !ok {
 		return
 	}
@@ -156,7 +156,7 @@ func (d *decoder) validate(v reflect.Value, path string, flags *Flags) {
 		return
 	}
 	list := []error{err}
-	if j, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // a joined error is asked for its parts
+	if j, ok := err.(interface{ Unwrap() []error }); ok {
 		list = j.Unwrap()
 	}
 	for _, e := range list {

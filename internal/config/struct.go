@@ -56,7 +56,7 @@ func walk(v reflect.Value, path string, visit func(path string, f field, v refle
 		case fv.Kind() == reflect.Slice && fv.Type().Elem().Kind() == reflect.Struct:
 			visit(p, f, fv, false)
 			item := reflect.New(fv.Type().Elem())
-			if d, ok := item.Interface().(interface{ SetDefaults() }); ok {
+			if d, ok := reflect.TypeAssert[interface{ SetDefaults() }](item); ok {
 				d.SetDefaults()
 			}
 			walk(item.Elem(), p+"[]", visit)

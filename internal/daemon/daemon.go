@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -104,22 +105,22 @@ func (g *Group) Run(ctx context.Context) error {
 	deadline := time.NewTimer(g.StopTimeout)
 	defer deadline.Stop()
 	expired := false
-	for i := len(g.tasks) - 1; i >= 0; i-- {
+	for i, t := range slices.Backward(g.tasks) {
 		cancels[i]()
 		if expired {
 			select {
 			case <-done[i]:
 			default:
-				errs = append(errs, fmt.Errorf("%s: did not stop within %s", g.tasks[i], g.StopTimeout))
+				errs = append(errs, fmt.Errorf("%s: did not stop within %s", t, g.StopTimeout))
 			}
 			continue
 		}
 		select {
 		case <-done[i]:
-			g.Log.Debug("task stopped", "task", g.tasks[i].String())
+			g.Log.Debug("task stopped", "task", t.String())
 		case <-deadline.C:
 			expired = true
-			errs = append(errs, fmt.Errorf("%s: did not stop within %s", g.tasks[i], g.StopTimeout))
+			errs = append(errs, fmt.Errorf("%s: did not stop within %s", t, g.StopTimeout))
 		}
 	}
 	if first != nil {

@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -34,7 +33,7 @@ func (t *trace) task(name string, drain time.Duration) Task {
 	})
 }
 
-func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func TestStopsInReverseOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

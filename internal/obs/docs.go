@@ -17,7 +17,7 @@ func (r *Registry) Docs() ([]MetricDoc, error) {
 	for _, d := range docs {
 		have[d.Name] = true
 	}
-	families, err := r.Registry.Gather()
+	families, err := r.Gather()
 	if err != nil {
 		return nil, fmt.Errorf("gather metrics: %w", err)
 	}
@@ -71,9 +71,10 @@ func UpdateDocs(doc, binary string, docs []MetricDoc) string {
 		names = append(names, n)
 	}
 	sort.Strings(names)
-	out := docsHead
+	var out strings.Builder
+	out.WriteString(docsHead)
 	for _, n := range names {
-		out += "\n## " + sections[n]
+		out.WriteString("\n## " + sections[n])
 	}
-	return out
+	return out.String()
 }

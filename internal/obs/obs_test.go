@@ -2,7 +2,6 @@ package obs
 
 import (
 	"bytes"
-	"io"
 	"log/slog"
 	"net/http/httptest"
 	"strings"
@@ -29,7 +28,7 @@ func TestServer(t *testing.T) {
 	}
 	hidden := []string{"kube"}
 	s := &Server{
-		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Registry: reg, Version: version.Info{Version: "v1.2.3"},
+		Log: slog.New(slog.DiscardHandler), Registry: reg, Version: version.Info{Version: "v1.2.3"},
 		NotReady: func() []string { return hidden },
 		State:    map[string]func() any{"ledger": func() any { return b.Snapshot() }},
 	}

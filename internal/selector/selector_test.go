@@ -91,7 +91,7 @@ func TestMatch(t *testing.T) {
 func parse(t *testing.T, text string) *Set {
 	t.Helper()
 	var terms []Term
-	for _, f := range strings.Fields(text) {
+	for f := range strings.FieldsSeq(text) {
 		term, err := ParseTerm(f)
 		if err != nil {
 			t.Fatal(err)
