@@ -93,6 +93,7 @@ func (c *counter) Record(*flow.Record) { c.n++ }
 func (c *counter) Ledger(*LedgerRow)   {}
 
 func perRecord(b *testing.B) {
+	b.Helper()
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/benchRecords, "ns/record")
 }
 

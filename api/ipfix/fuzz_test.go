@@ -129,7 +129,7 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s := NewSession(SessionOptions{MaxDomains: 3, MaxTemplates: 20, MaxElements: 4000, MaxHeldBytes: 4096, TemplateTTL: 5})
-		for now := int64(0); now < 3; now++ {
+		for now := range int64(3) {
 			b := data
 			for len(b) > 0 {
 				msg, rest, err := NextMessage(b)

@@ -20,7 +20,7 @@ type stepKind uint8
 const (
 	stepSkip stepKind = iota
 	stepSkipVar
-	// the next four have the width of their field
+	// The next four have the width of their field.
 	stepU8
 	stepU16
 	stepU32
@@ -144,6 +144,7 @@ func newTemplate(id uint16, elems []flow.Element, scopes int) (*Template, error)
 			t.unknown++
 		case stepPresence:
 			t.presence = true
+		default:
 		}
 		if s.size == VarLen {
 			t.minLen++

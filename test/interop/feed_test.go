@@ -39,7 +39,7 @@ func newFeed(t *testing.T) *feed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { conn.Close() })
+	t.Cleanup(func() { _ = conn.Close() })
 	return &feed{conn: conn, s: ipfix.NewSession(ipfix.SessionOptions{})}
 }
 

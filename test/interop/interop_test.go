@@ -77,8 +77,8 @@ func want() map[string]bool {
 	return m
 }
 
-func line(src, dst string, sport, dport, packets, octets any) string {
-	return fmt.Sprint(src, " ", dst, " ", sport, " ", dport, " ", packets, " ", octets)
+func line(words ...any) string {
+	return strings.TrimSuffix(fmt.Sprintln(words...), "\n")
 }
 
 func compare(t *testing.T, peer string, got []string) {
