@@ -137,7 +137,7 @@ func named(id uint16, groups ...string) Set {
 	}
 	build := func(id uint16, v string) *Template {
 		var elems []flow.Element
-		for _, n := range strings.FieldsSeq(strings.Join(groups, " ")) {
+		for n := range strings.FieldsSeq(strings.Join(groups, " ")) {
 			n = strings.Replace(n, "IPv#", "IPv"+v, 1)
 			e, ok := byName[n]
 			if !ok {
