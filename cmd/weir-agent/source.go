@@ -25,9 +25,9 @@ func openSource(cfg *config.Agent, log *slog.Logger) (s source, restore func(), 
 	c := &cfg.Conntrack
 	switch {
 	case cfg.Replay != "":
-		return s, restore, errors.New("replay: not wired")
+		return s, restore, errors.New("replay: this version reads the kernel only: leave --replay out")
 	case c.OVSSocket != "":
-		return s, restore, errors.New("conntrack.ovsSocket: not wired")
+		return s, restore, errors.New("conntrack.ovsSocket: this version reads the kernel only: leave --ovs-socket out")
 	}
 	if c.EnableAccounting {
 		a, err := conntrack.EnableAccounting(c.Netns)

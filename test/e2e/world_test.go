@@ -218,7 +218,7 @@ func (w *world) udp(port, size int) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	if _, err := c.Write(make([]byte, size)); err != nil {
 		return err
 	}
@@ -329,7 +329,7 @@ func (p *proc) start() {
 
 func (p *proc) kill() {
 	_ = p.cmd.Process.Kill()
-	<-p.done
+	_ = <-p.done
 	p.done <- nil // a later stop finds it ended
 }
 
