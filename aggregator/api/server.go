@@ -155,7 +155,7 @@ func (s *Server) Handler() http.Handler {
 		if !s.allowed(r) {
 			s.Stats.Denied.Add(1)
 			h.Set("WWW-Authenticate", `Bearer realm="weir"`)
-			fail(w, http.StatusUnauthorized, "a token or a client certificate is needed: weirctl --token-file FILE, or --cert and --key")
+			fail(w, http.StatusUnauthorized, "a token or a client certificate is needed: weirctl --token-file FILE, or --cert-file and --key-file")
 			return
 		}
 		mux.ServeHTTP(w, r)

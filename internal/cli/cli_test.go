@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"flag"
+	"io"
+	"log"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"strings"
@@ -129,4 +132,22 @@ func FuzzClean(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestPlainClientOfTLSServer is told what to do.
+func TestPlainClientOfTLSServer(t *testing.T) {
+	h := httptest.NewTLSServer(http.NotFoundHandler())
+	defer h.Close()
+	h.Config.ErrorLog = log.New(io.Discard, "", 0)
+	var out, errs bytes.Buffer
+	env := Env{Out: &out, Err: &errs, Getenv: func(string) string { return "" }, Now: time.Now}
+	status := Run(t.Context(), env, []string{"weirctl", "ledger", "--server", strings.TrimPrefix(h.URL, "https://")})
+	if status != ExitError || !strings.Contains(errs.String(), "speaks TLS: give the CA") {
+		t.Errorf("status %d: %s", status, errs.String())
+	}
+	errs.Reset()
+	status = Run(t.Context(), env, []string{"weirctl", "ledger", "--server", h.URL})
+	if status != ExitError || !strings.Contains(errs.String(), "with --ca-file") {
+		t.Errorf("status %d: %s", status, errs.String())
+	}
 }

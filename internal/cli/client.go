@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -170,6 +171,9 @@ func (c *client) get(ctx context.Context, path string, q url.Values) (io.ReadClo
 	b, _ := io.ReadAll(io.LimitReader(res.Body, 1<<16)) // what came of it is enough
 	if json.Unmarshal(b, &f) != nil || f.Error == "" {
 		f.Error = res.Status
+	}
+	if bytes.Contains(b, []byte("HTTP request to an HTTPS server")) {
+		return nil, fmt.Errorf("%s: speaks TLS: give the CA of its certificate with --ca-file, or write --server https://%s", c.base.Host, c.base.Host)
 	}
 	if res.StatusCode == http.StatusBadRequest {
 		return nil, usagef("%s: %s", c.base.Host, f.Error)
