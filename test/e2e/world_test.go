@@ -330,7 +330,7 @@ func (p *proc) start() {
 func (p *proc) kill() {
 	_ = p.cmd.Process.Kill()
 	<-p.done //nolint:errcheck // how a killed process ended is known
-	p.done <- nil // a later stop finds it ended
+	p.done <- nil
 }
 
 // stop asks the daemon to drain and wants status 0.
