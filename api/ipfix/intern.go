@@ -37,22 +37,39 @@ func (in *interner) get(b []byte) string {
 // lookup finds the n > 0 bytes at p. Up to 24 bytes the words that make the hash are
 // the whole of the string (they overlap), so they serve to compare as well.
 func (in *interner) lookup(p unsafe.Pointer, n int) string {
+	if n > 24 {
+		return in.lookupLong(p, n)
+	}
 	w := wordsOf(p, n)
 	ways := in.ways(w.hash(n))
 	for i := range ways {
 		v := ways[i]
-		if len(v) != n {
-			continue
-		}
-		if n <= 24 {
-			if wordsOf(unsafe.Pointer(unsafe.StringData(v)), n) == w {
-				return v
-			}
-		} else if v == unsafe.String((*byte)(p), n) {
+		if len(v) == n && wordsOf(unsafe.Pointer(unsafe.StringData(v)), n) == w {
 			return v
 		}
 	}
 	return in.miss(unsafe.Slice((*byte)(p), n), w.hash(n))
+}
+
+// lookupLong hashes every word: names of nodes and pods differ in one character in
+// the middle (worker-12.example.internal), and would else share their two slots.
+func (in *interner) lookupLong(p unsafe.Pointer, n int) string {
+	h := hashLong(p, n)
+	ways := in.ways(h)
+	for i := range ways {
+		if v := ways[i]; len(v) == n && v == unsafe.String((*byte)(p), n) {
+			return v
+		}
+	}
+	return in.miss(unsafe.Slice((*byte)(p), n), h)
+}
+
+func hashLong(p unsafe.Pointer, n int) uint64 {
+	h := load64(p, n-8) ^ uint64(n)
+	for o := 0; o < n-8; o += 8 {
+		h = (bits.RotateLeft64(h, 23) ^ load64(p, o)) * 0x9e3779b97f4a7c15
+	}
+	return h ^ h>>29
 }
 
 // ways gives the two slots of a hash: neighbours on one cache line.
