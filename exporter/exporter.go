@@ -119,10 +119,10 @@ func (e *Exporter) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return e.finish()
+			return e.finish() //nolint:contextcheck // the last dump runs after the context's end
 		case b, ok := <-events:
 			if !ok {
-				return e.finish()
+				return e.finish() //nolint:contextcheck // the last dump runs after the context's end
 			}
 			if e.batch(b) {
 				next = time.Now() // show what is gone
@@ -229,7 +229,7 @@ func (e *Exporter) drain() {
 			e.seen.Lost("stopped_before_read", ledger.Amount{})
 			e.cfg.Log.Warn("events did not end in time at the stop; the rest is lost", "waited", drainTime)
 			go func() {
-				for range events { //nolint:revive // so that the source can end
+				for range events { // so that the source can end
 				}
 			}()
 			return

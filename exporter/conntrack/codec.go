@@ -60,10 +60,11 @@ func decodeConn(b []byte, c *track.Conn) error {
 	if len(b) < nfHdrLen {
 		return ErrMalformed
 	}
-	ok, zone, tuples := true, false, 0
+	zone, tuples := false, 0
 	for b = b[nfHdrLen:]; len(b) >= nlaHdrLen; {
 		var typ uint16
 		var v []byte
+		var ok bool
 		if typ, v, b, ok = nextAttr(b); !ok {
 			return ErrMalformed
 		}

@@ -121,7 +121,7 @@ func dump(t testing.TB, f Filter) (map[uint32]track.Conn, DumpStats) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	got := map[uint32]track.Conn{}
 	st, err := r.Dump(context.Background(), f, func(c *track.Conn) { got[c.ID] = *c })
 	if err != nil {
@@ -288,7 +288,7 @@ func TestNamedNetNS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	st, err := r.Dump(context.Background(), Filter{}, func(*track.Conn) {})
 	if err != nil || st.Entries != 1 {
 		t.Errorf("%+v %v", st, err)
@@ -307,6 +307,7 @@ func cpu() time.Duration {
 }
 
 func perEntry(b *testing.B, n int, f func()) {
+	b.Helper()
 	b.ReportAllocs()
 	c0 := cpu()
 	for b.Loop() {
@@ -342,6 +343,7 @@ func BenchmarkDumpZoneFilter(b *testing.B) {
 }
 
 func mustReader(b testing.TB) *Reader {
+	b.Helper()
 	r, err := NewReader(Options{})
 	if err != nil {
 		b.Fatal(err)
@@ -351,6 +353,7 @@ func mustReader(b testing.TB) *Reader {
 }
 
 func mustDump(b testing.TB, r *Reader, f Filter, want int) {
+	b.Helper()
 	st, err := r.Dump(context.Background(), f, func(*track.Conn) {})
 	if err != nil || st.Entries != want {
 		b.Fatalf("%+v %v", st, err)

@@ -254,7 +254,7 @@ func (l *Listener) watchDying() {
 	tick := time.NewTicker(l.o.watch)
 	defer tick.Stop()
 	s := l.dyingSocket
-	defer s.close()
+	defer func() { _ = s.close() }() // only read from: nothing to lose
 	buf := make([]byte, maxReply)
 	calm := 0
 	for {

@@ -14,13 +14,13 @@ import (
 
 // blaster makes and deletes entries through ctnetlink, many in one message.
 type blaster struct {
-	s              *socket
-	create, remove []byte
-	n              uint32
-	buf            []byte
+	s   *socket
+	n   uint32
+	buf []byte
 }
 
 func newBlaster(t testing.TB) *blaster {
+	t.Helper()
 	s, err := dial(Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -98,7 +98,7 @@ func listen(t testing.TB, o ListenOptions) *Listener {
 	}
 	t.Cleanup(func() {
 		l.Stop()
-		for range l.Events() { //nolint:revive // until it is closed
+		for range l.Events() { // until it is closed
 		}
 	})
 	return l
@@ -257,7 +257,7 @@ func TestVitals(t *testing.T) {
 		t.Errorf("%+v", v)
 	}
 	k.Stop()
-	for range k.Events() { //nolint:revive // until it is closed
+	for range k.Events() { // until it is closed
 	}
 	if err := k.Close(); err != nil {
 		t.Error(err)

@@ -31,7 +31,7 @@ const (
 	nlaNested   = 0x8000
 
 	subsysCTNetlink = 1 << 8
-	msgNew          = subsysCTNetlink | 0
+	msgNew          = subsysCTNetlink // | IPCTNL_MSG_CT_NEW, which is 0
 	msgGet          = subsysCTNetlink | 1
 	msgDelete       = subsysCTNetlink | 2
 	msgGetStatsCPU  = subsysCTNetlink | 4

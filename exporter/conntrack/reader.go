@@ -54,8 +54,8 @@ func (r *Reader) Dump(ctx context.Context, f Filter, fn func(*track.Conn)) (Dump
 				r.Tap(raw)
 			}
 			if decodeConn(payload, &r.conn) != nil {
-				st.Malformed++
-				return nil
+				st.Malformed++ // counted; one entry must not end the dump
+				return nil     //nolint:nilerr // as said
 			}
 			if !f.Match(&r.conn) {
 				st.Outside++

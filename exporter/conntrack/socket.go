@@ -82,12 +82,10 @@ func dial(o Options) (*socket, error) {
 	s.receive(o.Receive)
 	tv := unix.NsecToTimeval(int64(wake))
 	if err := unix.SetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv); err != nil {
-		s.close()
-		return nil, fmt.Errorf("set the netlink socket's timeout: %w", err)
+		return nil, errors.Join(fmt.Errorf("set the netlink socket's timeout: %w", err), s.close())
 	}
 	if err := unix.Bind(s.fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		s.close()
-		return nil, fmt.Errorf("bind the netlink socket: %w", err)
+		return nil, errors.Join(fmt.Errorf("bind the netlink socket: %w", err), s.close())
 	}
 	return s, nil
 }
@@ -171,10 +169,10 @@ func (s *socket) answer(b []byte, intr *bool, fn func(raw []byte, h header, payl
 				return false, ErrMalformed
 			}
 			e := unix.Errno(-int32(ne.Uint32(payload)))
-			switch e {
-			case 0:
+			if e == 0 {
 				return true, nil
-			case unix.EPERM:
+			}
+			if e == unix.EPERM {
 				return false, fmt.Errorf("the kernel refused: %w (needs CAP_NET_ADMIN in this network namespace)", e)
 			}
 			return false, fmt.Errorf("the kernel refused: %w", e)

@@ -50,9 +50,16 @@ func decodeCPUStats(b []byte, t *CPUStats) error {
 			typ uint16
 			p   *uint64
 		}{
-			{ctaStatsFound, &t.Found}, {ctaStatsInvalid, &t.Invalid}, {ctaStatsInsert, &t.Insert}, {ctaStatsInsertFailed, &t.InsertFailed},
-			{ctaStatsDrop, &t.Drop}, {ctaStatsEarlyDrop, &t.EarlyDrop}, {ctaStatsError, &t.Error}, {ctaStatsSearchRestart, &t.SearchRestart},
-			{ctaStatsClashResolve, &t.ClashResolve}, {ctaStatsChainTooLong, &t.ChainTooLong},
+			{ctaStatsFound, &t.Found},
+			{ctaStatsInvalid, &t.Invalid},
+			{ctaStatsInsert, &t.Insert},
+			{ctaStatsInsertFailed, &t.InsertFailed},
+			{ctaStatsDrop, &t.Drop},
+			{ctaStatsEarlyDrop, &t.EarlyDrop},
+			{ctaStatsError, &t.Error},
+			{ctaStatsSearchRestart, &t.SearchRestart},
+			{ctaStatsClashResolve, &t.ClashResolve},
+			{ctaStatsChainTooLong, &t.ChainTooLong},
 		} {
 			if f.typ == typ {
 				*f.p += uint64(n)

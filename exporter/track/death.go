@@ -33,7 +33,7 @@ func (t *Tracker) destroyed(nowMs int64, hash uint64, i int32, c *Conn) {
 	}
 	t.bequeath(e, c, deathMs)
 	t.cut(e)
-	t.final(nowMs, e, flow.EndReasonEnd)
+	t.final(nowMs, e)
 	t.free1(i)
 }
 
@@ -118,7 +118,7 @@ func (t *Tracker) BeginDump(nowMs int64) {
 // Sweep ends a full dump that was complete. What it did not have gets its final
 // export, after a time in which a DESTROY event may bring better numbers.
 func (t *Tracker) Sweep(nowMs int64) {
-	for i := int32(0); i < t.top; i++ {
+	for i := range t.top {
 		e := t.at(i)
 		if e.flags&(flagUsed|flagGone) == flagUsed && e.gen != t.gen {
 			t.lost(nowMs, i, e)
@@ -132,7 +132,7 @@ func (t *Tracker) Sweep(nowMs int64) {
 func (t *Tracker) evict(nowMs int64) {
 	victim := none
 	var best *entry
-	for n := 0; n < probes; n++ {
+	for range probes {
 		t.hand++
 		if t.hand >= t.top {
 			t.hand = 0

@@ -71,7 +71,7 @@ func (e *entry) same(c *Conn) bool {
 	if e.conn.Start != 0 && c.Start != 0 {
 		return true
 	}
-	return !wentBack(&e.conn, c) && !(e.conn.tcpOver() && c.HasTCP && c.TCPState < TCPFinWait)
+	return !wentBack(&e.conn, c) && (!e.conn.tcpOver() || !c.HasTCP || c.TCPState >= TCPFinWait)
 }
 
 // wentBack says whether a total of c is below the one of old.

@@ -309,10 +309,10 @@ func (t *Tracker) fire(nowMs int64, i int32, e *entry) {
 	case e.flags&flagDrop != 0:
 		t.free1(i)
 	case e.flags&flagGone != 0:
-		t.final(nowMs, e, flow.EndReasonEnd)
+		t.final(nowMs, e)
 		t.bury(nowMs, i, e)
 	case e.flags&flagEnd != 0:
-		t.final(nowMs, e, flow.EndReasonEnd)
+		t.final(nowMs, e)
 	case e.flags&flagNews != 0:
 		reason := flow.EndReasonActive
 		if nowMs-e.movedMs >= t.cfg.IdleMs {
@@ -322,10 +322,10 @@ func (t *Tracker) fire(nowMs int64, i int32, e *entry) {
 	}
 }
 
-func (t *Tracker) final(nowMs int64, e *entry, reason flow.EndReason) {
+func (t *Tracker) final(nowMs int64, e *entry) {
 	if e.flags&flagFinal == 0 || e.flags&flagNews != 0 {
 		e.flags |= flagFinal
-		t.export(nowMs, e, reason)
+		t.export(nowMs, e, flow.EndReasonEnd)
 	}
 }
 
@@ -374,7 +374,7 @@ func (t *Tracker) export(nowMs int64, e *entry, reason flow.EndReason) {
 // Flush exports everything that is pending, as active: the connections go on
 // without us.
 func (t *Tracker) Flush(nowMs int64) {
-	for i := int32(0); i < t.top; i++ {
+	for i := range t.top {
 		e := t.at(i)
 		if e.flags&flagUsed == 0 {
 			continue
@@ -382,7 +382,7 @@ func (t *Tracker) Flush(nowMs int64) {
 		switch {
 		case e.flags&flagGone != 0 || e.flags&flagEnd != 0:
 			if e.flags&flagDrop == 0 {
-				t.final(nowMs, e, flow.EndReasonEnd)
+				t.final(nowMs, e)
 			}
 		case e.flags&flagNews != 0:
 			t.export(nowMs, e, flow.EndReasonActive)
