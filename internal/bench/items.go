@@ -101,6 +101,8 @@ func items() []item {
 		{name: "ipfix-decode-goflow2", pkg: ipfix, bench: "^BenchmarkDecode$", ours: "Decode/weir", anchor: "Decode/goflow2", unit: "ns/op", min: 4, allocs: true},
 		{name: "correlate-memory", pkg: correlate, bench: million, ours: "Correlate/weir/conns=1000000", unit: "B/conn", limit: 400},
 		{name: "correlate-record", pkg: correlate, bench: million, ours: "Correlate/weir/conns=1000000", unit: "ns/record", limit: 1000},
-		{name: "collect-correlate", pkg: "./aggregator", bench: "^BenchmarkCollectCorrelate$", ours: "CollectCorrelate/weir", unit: "records/s", limit: 1e6},
+		{name: "collect-correlate", pkg: "./aggregator", bench: "^BenchmarkCollectCorrelate$", ours: "CollectCorrelate/weir", unit: "cpu-ns/record", limit: 1000},
+		{name: "collect-goflow2", pkg: "./aggregator", bench: "^BenchmarkCollectCorrelate$", ours: "CollectCorrelate/weir", anchor: "CollectCorrelate/goflow2", unit: "cpu-ns/record", min: 1},
+		{name: "collect-nfacctd", pkg: "./aggregator", bench: "^BenchmarkCollectCorrelate$", ours: "CollectCorrelate/weir", anchor: "CollectCorrelate/nfacctd", unit: "cpu-ns/record", min: 1},
 	}
 }

@@ -3,7 +3,6 @@ package demo
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -47,8 +46,7 @@ arrived with an outcome that is right for it and the books balance.`,
 			ctx, stop := untilSignal(context.WithoutCancel(cmd.Context()))
 			defer stop()
 			if os.Geteuid() != 0 {
-				fmt.Fprintln(cmd.OutOrStdout(), "no root: replaying a recorded conntrack stream instead of building the world")
-				return replay(ctx, cmd.OutOrStdout(), length)
+				return errors.New("the demo builds network namespaces and so needs root: run it with sudo")
 			}
 			return run(ctx, cmd.OutOrStdout(), length)
 		},
@@ -64,7 +62,7 @@ func upCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if os.Geteuid() != 0 {
-				return errors.New("demo up needs root for network namespaces: run it with sudo, or `weirctl demo run`, which replays a recording without root")
+				return errors.New("demo up needs root for network namespaces: run it with sudo")
 			}
 			only, err := lock()
 			if err != nil {
