@@ -36,7 +36,7 @@ bin/weirctl demo run >"$log" 2>&1 &
 demo=$!
 sleep 5
 kill -KILL $demo
-wait $demo || true
+wait $demo 2>/dev/null || true
 [ -n "$(residue)" ] || fail "kill -9 left nothing: was it up at all?"
 bin/weirctl demo down
 [ -z "$(residue)" ] || fail "demo down leaves $(residue)"

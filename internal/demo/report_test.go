@@ -3,6 +3,7 @@ package demo
 import (
 	"bytes"
 	"context"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -68,13 +69,7 @@ func TestReport(t *testing.T) {
 		{"not made", func(_ map[string]flow.Record, made map[string]int) { made["icmp-echo"] = 0 }, 1, "no such connection was made"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			recs, counts := map[string]flow.Record{}, map[string]int{}
-			for k, v := range good {
-				recs[k] = v
-			}
-			for k, v := range made {
-				counts[k] = v
-			}
+			recs, counts := maps.Clone(good), maps.Clone(made)
 			c.spoil(recs, counts)
 			var lines []byte
 			for _, r := range recs {
