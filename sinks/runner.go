@@ -279,8 +279,7 @@ func (r *Runner) write(ctx context.Context, pos uint64, batch []flow.Record) boo
 	pause := r.cfg.RetryMin
 	for try := 0; ; try++ {
 		err := r.writeOnce(ctx, pos, batch)
-		var un *Undelivered
-		if errors.As(err, &un) {
+		if un, ok := errors.AsType[*Undelivered](err); ok {
 			r.m.lost.add(un.Reason, un.Amount)
 			r.stage.Lost(un.Reason, un.Amount)
 			r.done(pos, batch, amt, un.Amount)

@@ -69,12 +69,12 @@ type running struct {
 	stop func()
 }
 
-func start(t testing.TB, cfg sinks.RunnerConfig, s sinks.Sink) *running {
-	t.Helper()
+func start(tb testing.TB, cfg sinks.RunnerConfig, s sinks.Sink) *running {
+	tb.Helper()
 	r := &running{book: ledger.NewBook()}
 	var err error
 	if r.Runner, err = sinks.NewRunner(cfg, s, sinks.Deps{Stage: r.book.Stage("sink/" + s.Name())}); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -84,20 +84,20 @@ func start(t testing.TB, cfg sinks.RunnerConfig, s sinks.Sink) *running {
 		once.Do(func() {
 			cancel()
 			if err := <-ended; err != nil {
-				t.Errorf("run: %v", err)
+				tb.Errorf("run: %v", err)
 			}
 		})
 	}
-	t.Cleanup(r.stop)
+	tb.Cleanup(r.stop)
 	return r
 }
 
 // line checks that the books balance and gives them.
-func (r *running) line(t testing.TB) ledger.Line {
-	t.Helper()
+func (r *running) line(tb testing.TB) ledger.Line {
+	tb.Helper()
 	l := r.book.Snapshot()[0]
 	if a, b, c := l.Diff(); a != 0 || b != 0 || c != 0 {
-		t.Errorf("books differ by %d records, %d connections, %d bytes: %+v", a, b, c, l)
+		tb.Errorf("books differ by %d records, %d connections, %d bytes: %+v", a, b, c, l)
 	}
 	return l
 }
@@ -110,24 +110,24 @@ func samples(from, to uint64) []flow.Record {
 	return rs
 }
 
-func drain(t testing.TB, r *running) {
-	t.Helper()
+func drain(tb testing.TB, r *running) {
+	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	if err := r.Drain(ctx); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
-func wantInOrder(t testing.TB, ids []uint64, n int) {
-	t.Helper()
+func wantInOrder(tb testing.TB, ids []uint64, n int) {
+	tb.Helper()
 	for i, id := range ids {
 		if id != uint64(i) {
-			t.Fatalf("record %d is number %d", i, id)
+			tb.Fatalf("record %d is number %d", i, id)
 		}
 	}
 	if len(ids) != n {
-		t.Fatalf("%d records, want %d", len(ids), n)
+		tb.Fatalf("%d records, want %d", len(ids), n)
 	}
 }
 

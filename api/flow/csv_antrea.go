@@ -22,17 +22,55 @@ type antreaColumn struct {
 
 // antreaS3 is the order of Antrea's S3 uploader up to the cluster's id.
 var antreaS3 = []antreaColumn{
-	{FStart, asSeconds}, {FEnd, asSeconds}, {FEndSrc, asSeconds}, {FEndDst, asSeconds}, {FEndReason, asNumber},
-	{FSrcIP, asText}, {FDstIP, asText}, {FSrcPort, asNumber}, {FDstPort, asNumber}, {FProto, asNumber},
-	{FPackets, asNumber}, {FBytes, asNumber}, {FPacketsDelta, asNumber}, {FBytesDelta, asNumber},
-	{FRevPackets, asNumber}, {FRevBytes, asNumber}, {FRevPacketsDelta, asNumber}, {FRevBytesDelta, asNumber},
-	{FSrcPod, asText}, {FSrcNS, asText}, {FSrcNode, asText}, {FDstPod, asText}, {FDstNS, asText}, {FDstNode, asText},
-	{FClusterIP, asText}, {FSvcIP, asText}, {FSvcPort, asNumber}, {FSvcPortName, asText},
-	{FIngressPolicy, asText}, {FIngressPolicyNS, asText}, {FIngressRule, asText}, {FIngressAction, asNumber}, {FIngressPolicyType, asNumber},
-	{FEgressPolicy, asText}, {FEgressPolicyNS, asText}, {FEgressRule, asText}, {FEgressAction, asNumber}, {FEgressPolicyType, asNumber},
-	{FTCPState, asText}, {FFlowType, asNumber}, {FSrcLabels, asQuoted}, {FDstLabels, asQuoted},
-	{FThroughput, asNumber}, {FRevThroughput, asNumber}, {FThroughputSrc, asNumber}, {FThroughputDst, asNumber},
-	{FRevThroughputSrc, asNumber}, {FRevThroughputDst, asNumber}, {FClusterID, asText},
+	{FStart, asSeconds},
+	{FEnd, asSeconds},
+	{FEndSrc, asSeconds},
+	{FEndDst, asSeconds},
+	{FEndReason, asNumber},
+	{FSrcIP, asText},
+	{FDstIP, asText},
+	{FSrcPort, asNumber},
+	{FDstPort, asNumber},
+	{FProto, asNumber},
+	{FPackets, asNumber},
+	{FBytes, asNumber},
+	{FPacketsDelta, asNumber},
+	{FBytesDelta, asNumber},
+	{FRevPackets, asNumber},
+	{FRevBytes, asNumber},
+	{FRevPacketsDelta, asNumber},
+	{FRevBytesDelta, asNumber},
+	{FSrcPod, asText},
+	{FSrcNS, asText},
+	{FSrcNode, asText},
+	{FDstPod, asText},
+	{FDstNS, asText},
+	{FDstNode, asText},
+	{FClusterIP, asText},
+	{FSvcIP, asText},
+	{FSvcPort, asNumber},
+	{FSvcPortName, asText},
+	{FIngressPolicy, asText},
+	{FIngressPolicyNS, asText},
+	{FIngressRule, asText},
+	{FIngressAction, asNumber},
+	{FIngressPolicyType, asNumber},
+	{FEgressPolicy, asText},
+	{FEgressPolicyNS, asText},
+	{FEgressRule, asText},
+	{FEgressAction, asNumber},
+	{FEgressPolicyType, asNumber},
+	{FTCPState, asText},
+	{FFlowType, asNumber},
+	{FSrcLabels, asQuoted},
+	{FDstLabels, asQuoted},
+	{FThroughput, asNumber},
+	{FRevThroughput, asNumber},
+	{FThroughputSrc, asNumber},
+	{FThroughputDst, asNumber},
+	{FRevThroughputSrc, asNumber},
+	{FRevThroughputDst, asNumber},
+	{FClusterID, asText},
 }
 
 // antreaEgress ends both of Antrea's lines.
@@ -40,11 +78,33 @@ var antreaEgress = []antreaColumn{{FEgressName, asText}, {FEgressIP, asText}, {F
 
 // antreaLog is the order of Antrea's flow logger up to the Egress.
 var antreaLog = []antreaColumn{
-	{FStart, asSeconds}, {FEnd, asSeconds}, {FSrcIP, asText}, {FDstIP, asText}, {FSrcPort, asNumber}, {FDstPort, asNumber}, {FProto, asProto},
-	{FSrcPod, asText}, {FSrcNS, asText}, {FSrcNode, asText}, {FDstPod, asText}, {FDstNS, asText}, {FDstNode, asText},
-	{FClusterIP, asText}, {FSvcIP, asText}, {FSvcPort, asNumber}, {FSvcPortName, asText},
-	{FIngressPolicy, asText}, {FIngressPolicyNS, asText}, {FIngressRule, asText}, {FIngressAction, asAction}, {FIngressPolicyType, asPolicy},
-	{FEgressPolicy, asText}, {FEgressPolicyNS, asText}, {FEgressRule, asText}, {FEgressAction, asAction}, {FEgressPolicyType, asPolicy},
+	{FStart, asSeconds},
+	{FEnd, asSeconds},
+	{FSrcIP, asText},
+	{FDstIP, asText},
+	{FSrcPort, asNumber},
+	{FDstPort, asNumber},
+	{FProto, asProto},
+	{FSrcPod, asText},
+	{FSrcNS, asText},
+	{FSrcNode, asText},
+	{FDstPod, asText},
+	{FDstNS, asText},
+	{FDstNode, asText},
+	{FClusterIP, asText},
+	{FSvcIP, asText},
+	{FSvcPort, asNumber},
+	{FSvcPortName, asText},
+	{FIngressPolicy, asText},
+	{FIngressPolicyNS, asText},
+	{FIngressRule, asText},
+	{FIngressAction, asAction},
+	{FIngressPolicyType, asPolicy},
+	{FEgressPolicy, asText},
+	{FEgressPolicyNS, asText},
+	{FEgressRule, asText},
+	{FEgressAction, asAction},
+	{FEgressPolicyType, asPolicy},
 }
 
 // AppendAntreaCSV appends the record as a line of Antrea's S3 files, without a
@@ -90,6 +150,7 @@ func (r *Record) appendAntrea(b []byte, cols []antreaColumn, words bool) []byte 
 			ms, _ := r.Int(c.f)
 			b = strconv.AppendInt(b, ms/1000, 10)
 			continue
+		default: // a number, or the word for it
 		}
 		v, _ := r.Uint(c.f)
 		if words {
@@ -113,8 +174,9 @@ func antreaWords(as antreaAs) map[uint64]string {
 		return antreaPolicies
 	case asProto:
 		return antreaProtos
+	default:
+		return nil
 	}
-	return nil
 }
 
 // Antrea's words; 0 is written as nothing. The maps are never written.

@@ -55,6 +55,7 @@ func (r *Record) appendJSONValue(b []byte, f FieldID) []byte {
 		if a := *(*netip.Addr)(r.at(f)); a.Zone() != "" {
 			return appendJSONString(b, a.String())
 		}
+	default: // text that needs no escape
 	}
 	// Words, digits, colons and dots: nothing in these needs an escape.
 	b = append(b, '"')

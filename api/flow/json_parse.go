@@ -118,6 +118,7 @@ func (p *jsonParser) value(c *column) (string, error) {
 		if c.words == nil {
 			return p.number()
 		}
+	default: // a string
 	}
 	s, err := p.str()
 	return string(s), err

@@ -41,6 +41,7 @@ func TestNewRow(t *testing.T) {
 
 // newRowIPFIX wants the new row in the template and back, in the copy at dir.
 func newRowIPFIX(t *testing.T, dir string) {
+	t.Helper()
 	writeFile(t, filepath.Join(dir, "api/ipfix/newrow_test.go"), newRowIPFIXTest)
 	run(t, dir, "go", "test", "-count=1", "-run", "TestNewRow", "./api/ipfix")
 }

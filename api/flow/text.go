@@ -317,6 +317,7 @@ func setUint(c *column, p unsafe.Pointer, s string) error {
 		size = 16
 	case TypeU32:
 		size = 32
+	default: // TypeU64
 	}
 	if c.ident {
 		if len(s) != 16 {

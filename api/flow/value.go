@@ -95,8 +95,9 @@ func (r *Record) Value(f FieldID) any {
 		return *(*netip.Addr)(p)
 	case TypeUUID:
 		return *(*UUID)(p)
+	default:
+		return nil
 	}
-	return nil
 }
 
 // Uint gives the value of an unsigned number or an enum. It reports false where the
@@ -115,8 +116,9 @@ func (r *Record) Uint(f FieldID) (uint64, bool) {
 		return uint64(*(*uint32)(p)), true
 	case TypeU64:
 		return *(*uint64)(p), true
+	default:
+		return 0, false
 	}
-	return 0, false
 }
 
 // Int gives the value of a signed number or a time in milliseconds. It reports
@@ -131,8 +133,9 @@ func (r *Record) Int(f FieldID) (int64, bool) {
 		return int64(*(*int32)(p)), true
 	case TypeI64, TypeMillis:
 		return *(*int64)(p), true
+	default:
+		return 0, false
 	}
-	return 0, false
 }
 
 // Text gives the value of a field as CSV writes it, unquoted; "" where it is absent.

@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/weirnet/weir/api/flow"
@@ -56,7 +57,8 @@ func New(cfg Config, log *slog.Logger, now func() time.Time) (*Sink, error) {
 	}
 	s := &Sink{cfg: cfg, log: log, now: now}
 	s.set, _ = cfg.set() // Validate asked it
-	s.enc = ipfix.NewEncoder(cfg.domain(), ipfix.EncoderOptions{MaxMessage: cfg.maxMessage()})
+	// go-ipfix, and so Antrea, reads one set a message; to others it makes no difference
+	s.enc = ipfix.NewEncoder(cfg.domain(), ipfix.EncoderOptions{MaxMessage: cfg.maxMessage(), OneSet: strings.HasPrefix(cfg.Template, "antrea")})
 	for _, t := range s.set.Templates() {
 		if !s.enc.AddTemplate(t) {
 			s.enc.Take(0)

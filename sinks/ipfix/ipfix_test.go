@@ -58,6 +58,7 @@ func listen(t *testing.T, ln net.Listener) *collector {
 }
 
 func (c *collector) serve(t *testing.T, conn net.Conn) {
+	t.Helper()
 	defer conn.Close()
 	s := ipfix.NewSession(ipfix.SessionOptions{})
 	var buf []byte
@@ -258,8 +259,8 @@ func TestUDPRefreshesTemplates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
-	for i := uint64(0); i < 5; i++ {
+	defer func() { _ = s.Close() }()
+	for i := range uint64(5) {
 		if err := s.Write(t.Context(), samples(i*20, i*20+20)); err != nil {
 			t.Fatal(err)
 		}
@@ -394,7 +395,7 @@ func BenchmarkWrite(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			defer s.Close()
+			defer func() { _ = s.Close() }()
 			batch := samples(0, 5000)
 			b.ReportAllocs()
 			n := 0

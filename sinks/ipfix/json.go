@@ -18,10 +18,10 @@ type jsonColumn struct {
 
 // jsonWriter writes records as go-ipfix does: {"ipfix":{element names},"@timestamp":...}.
 type jsonWriter struct {
-	set        ipfix.Set
-	v4, v6     []jsonColumn
-	leaveOut   bool // absent fields are left out; otherwise they are 0 or "", as Antrea writes them
-	buf, value []byte
+	set      ipfix.Set
+	v4, v6   []jsonColumn
+	leaveOut bool // absent fields are left out; otherwise they are 0 or "", as Antrea writes them
+	buf      []byte
 }
 
 func newJSONWriter(set ipfix.Set, leaveOut bool) jsonWriter {
@@ -79,17 +79,17 @@ func (w *jsonWriter) jsonValue(b []byte, c *jsonColumn, r *flow.Record) []byte {
 	case flow.EncBool:
 		v, _ := r.Value(c.field).(bool)
 		return strconv.AppendBool(b, v)
-	}
-	if c.elem.Enc == flow.EncString {
+	case flow.EncString:
 		text, err := json.Marshal(r.Text(c.field))
 		if err != nil {
 			return append(b, `""`...) // strings always marshal
 		}
 		return append(b, text...)
+	default: // addresses and UUIDs: nothing to escape but a zone, which no packet has
+		b = append(b, '"')
+		if r.Has.Has(c.field) {
+			b = r.AppendText(b, c.field)
+		}
+		return append(b, '"')
 	}
-	b = append(b, '"')
-	if r.Has.Has(c.field) {
-		b = r.AppendText(b, c.field) // addresses and UUIDs: nothing to escape but a zone, which no packet has
-	}
-	return append(b, '"')
 }

@@ -138,17 +138,23 @@ func TestKeep(t *testing.T) {
 // TestCrashBetweenTheSteps leaves the disk as a crash at each step would and opens anew.
 func TestCrashBetweenTheSteps(t *testing.T) {
 	for name, crash := range map[string]func(t *testing.T, s *Sink, path string){
-		"half a batch": func(t *testing.T, _ *Sink, path string) { appendTo(t, path, `{"proto":6,"sr`) },
+		"half a batch": func(t *testing.T, _ *Sink, path string) {
+			t.Helper()
+			appendTo(t, path, `{"proto":6,"sr`)
+		},
 		"whole batch, no state": func(t *testing.T, _ *Sink, path string) {
+			t.Helper()
 			r := flowtest.Sample(100)
 			appendTo(t, path, string(flow.AppendJSON(nil, &r))+"\n")
 		},
 		"renamed, no state": func(t *testing.T, s *Sink, path string) {
+			t.Helper()
 			if err := os.Rename(path, s.rotatedName()); err != nil {
 				t.Fatal(err)
 			}
 		},
 		"half a gzip": func(t *testing.T, s *Sink, path string) {
+			t.Helper()
 			if err := os.Rename(path, s.rotatedName()); err != nil {
 				t.Fatal(err)
 			}
@@ -254,7 +260,7 @@ func TestFormats(t *testing.T) {
 			}
 		case FormatAntreaCSV:
 			want = []string{string(flow.AppendAntreaCSV(nil, &r, 1_700_000_000_000))}
-		case FormatAntreaFlowLog:
+		default:
 			want = []string{string(flow.AppendAntreaFlowLog(nil, &r, true))}
 		}
 		if files != 2 || !slices.Equal(all[:len(want)], want) {
@@ -306,7 +312,7 @@ func BenchmarkWrite(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	batch := samples(0, 5000)
 	b.ReportAllocs()
 	var pos uint64

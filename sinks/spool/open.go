@@ -187,7 +187,7 @@ func (s *Spool) setAside(path string, cause error) error {
 		return err
 	}
 	var first uint64
-	if _, err := fmt.Sscanf(filepath.Base(path), "%d"+segSuffix, &first); err != nil {
+	if n, _ := fmt.Sscanf(filepath.Base(path), "%d"+segSuffix, &first); n == 0 {
 		return nil // not a name of ours: nothing is known of its records
 	}
 	s.segs = append(s.segs, &segment{path: path + "." + why, why: why, first: first, end: first})

@@ -28,14 +28,14 @@ func testConfig(dir string) Config {
 	return c
 }
 
-func open(t testing.TB, cfg Config) *opened {
-	t.Helper()
+func open(tb testing.TB, cfg Config) *opened {
+	tb.Helper()
 	o := &opened{lost: map[string]ledger.Amount{}}
 	s, err := Open(cfg, Deps{Lost: func(r string, a ledger.Amount) { o.lost[r] = o.lost[r].Plus(a) }})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(tb.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
 	o.Spool = s
@@ -47,13 +47,13 @@ func open(t testing.TB, cfg Config) *opened {
 		once = true
 		cancel()
 		if err := <-ended; err != nil {
-			t.Errorf("run: %v", err)
+			tb.Errorf("run: %v", err)
 		}
 		if err := s.Close(); err != nil {
-			t.Errorf("close: %v", err)
+			tb.Errorf("close: %v", err)
 		}
 	}
-	t.Cleanup(o.stop)
+	tb.Cleanup(o.stop)
 	return o
 }
 
@@ -65,26 +65,26 @@ func samples(from, to uint64) []flow.Record {
 	return rs
 }
 
-func (o *opened) appendAll(t testing.TB, recs []flow.Record) {
-	t.Helper()
+func (o *opened) appendAll(tb testing.TB, recs []flow.Record) {
+	tb.Helper()
 	for len(recs) > 0 {
 		n := min(100, len(recs))
 		o.Append(recs[:n])
 		recs = recs[n:]
-		if err := o.Flush(t.Context()); err != nil {
-			t.Fatal(err)
+		if err := o.Flush(tb.Context()); err != nil {
+			tb.Fatal(err)
 		}
 	}
 }
 
-func (o *opened) readAll(t testing.TB) (ids []uint64, amt ledger.Amount, pos uint64) {
-	t.Helper()
+func (o *opened) readAll(tb testing.TB) (ids []uint64, amt ledger.Amount, pos uint64) {
+	tb.Helper()
 	var recs []flow.Record
 	for {
 		n := len(recs)
 		out, p, err := o.Read(recs)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		if len(out) == n {
 			break
@@ -97,14 +97,14 @@ func (o *opened) readAll(t testing.TB) (ids []uint64, amt ledger.Amount, pos uin
 	return ids, amountOfAll(recs), pos
 }
 
-func wantIDs(t testing.TB, ids []uint64, from, to uint64) {
-	t.Helper()
+func wantIDs(tb testing.TB, ids []uint64, from, to uint64) {
+	tb.Helper()
 	if len(ids) != int(to-from) {
-		t.Fatalf("%d records, want %d", len(ids), to-from)
+		tb.Fatalf("%d records, want %d", len(ids), to-from)
 	}
 	for i, id := range ids {
 		if id != from+uint64(i) {
-			t.Fatalf("record %d is number %d", i, id)
+			tb.Fatalf("record %d is number %d", i, id)
 		}
 	}
 }
@@ -324,7 +324,7 @@ func TestAppendIsBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	all := samples(0, 5000) // no writer runs: a disk that never answers
 	for i := range all {
 		s.Append(all[i : i+1])
