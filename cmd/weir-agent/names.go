@@ -144,7 +144,7 @@ func domain(cfg *config.Agent) uint32 {
 	if cfg.Send.Domain != 0 {
 		return cfg.Send.Domain
 	}
-	h := fnv.New32a()
+	h := fnv.New32()                     // FNV-1, as Antrea numbers its domains
 	_, _ = h.Write([]byte(cfg.NodeName)) // a hash takes everything
 	return h.Sum32()
 }

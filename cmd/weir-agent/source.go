@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 
 	"github.com/weirnet/weir/exporter/conntrack"
 	"github.com/weirnet/weir/exporter/track"
@@ -25,7 +26,17 @@ func openSource(cfg *config.Agent, log *slog.Logger) (s source, restore func(), 
 	c := &cfg.Conntrack
 	switch {
 	case cfg.Replay != "":
-		return s, restore, errors.New("replay: this version reads the kernel only: leave --replay out")
+		f, err := os.Open(cfg.Replay)
+		if err != nil {
+			return s, restore, fmt.Errorf("replay: %w", err)
+		}
+		defer func() { _ = f.Close() }()
+		p, err := conntrack.NewReplay(f)
+		if err != nil {
+			return s, restore, fmt.Errorf("replay: %s: %w", cfg.Replay, err)
+		}
+		s.Source, s.finite = p, true
+		return s, restore, nil
 	case c.OVSSocket != "":
 		return s, restore, errors.New("conntrack.ovsSocket: this version reads the kernel only: leave --ovs-socket out")
 	}

@@ -14,7 +14,7 @@ import (
 
 func recording(t *testing.T) []byte {
 	t.Helper()
-	b, err := os.ReadFile("testdata/node-a.ct.gz")
+	b, err := os.ReadFile("../../internal/demo/recorded/node-a.ct.gz")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -46,7 +47,8 @@ arrived with an outcome that is right for it and the books balance.`,
 			ctx, stop := untilSignal(context.WithoutCancel(cmd.Context()))
 			defer stop()
 			if os.Geteuid() != 0 {
-				return errors.New("the demo builds network namespaces and so needs root: run it with sudo")
+				fmt.Fprintln(cmd.OutOrStdout(), "the demo's network namespaces need root: without it, a recorded conntrack stream of one node is replayed through the same binaries (30 s)")
+				return replay(ctx, cmd.OutOrStdout())
 			}
 			return run(ctx, cmd.OutOrStdout(), length)
 		},
