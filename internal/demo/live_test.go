@@ -43,11 +43,6 @@ func TestWorld(t *testing.T) {
 		if err := down(); err != nil {
 			t.Error(err)
 		}
-		only, err := lock()
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = only.Close() })
 		if left, err := residue(); err != nil || len(left) != 0 {
 			t.Errorf("left behind: %v, %v", left, err)
 		}
