@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -38,7 +37,11 @@ func openSource(cfg *config.Agent, log *slog.Logger) (s source, restore func(), 
 		s.Source, s.finite = p, true
 		return s, restore, nil
 	case c.OVSSocket != "":
-		return s, restore, errors.New("conntrack.ovsSocket: this version reads the kernel only: leave --ovs-socket out")
+		s.Source, err = conntrack.NewOVS(c.OVSSocket, conntrack.Filter{Zones: c.Zones})
+		if err != nil {
+			return s, restore, fmt.Errorf("conntrack.ovsSocket: %w", err)
+		}
+		return s, restore, nil
 	}
 	if c.EnableAccounting {
 		a, err := conntrack.EnableAccounting(c.Netns)

@@ -22,6 +22,7 @@ type Conn struct {
 	HasTimeout  bool
 	HasTCP      bool
 	Destroyed   bool // from a DESTROY event: these are its last numbers
+	NoStatus    bool // the source keeps no IPS_* bits: that SEEN_REPLY is not set says nothing
 	Counters    Counters
 }
 

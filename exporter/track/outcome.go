@@ -22,7 +22,7 @@ func outcome(c *Conn, prev uint8, d death) (flow.Outcome, flow.Evidence) {
 		switch {
 		case c.seenReply() || (c.HasCounters && c.Counters.ReplyPackets > 0):
 			o = flow.OutcomeOK
-		case d == reported || d == expired:
+		case (d == reported || d == expired) && (c.HasCounters || !c.NoStatus):
 			o = flow.OutcomeUnanswered
 		}
 	}
