@@ -468,8 +468,31 @@ func TestEveryFieldHasAPlace(t *testing.T) {
 			t.Errorf("%s has no place, or two", flow.Fields[id].Name)
 		}
 	}
-	if s := unsafe.Sizeof(entry{}); s > 344 {
+	if s := unsafe.Sizeof(entry{}); s > 352 {
 		t.Errorf("an entry has %d bytes", s)
 	}
 	t.Logf("an entry has %d B", unsafe.Sizeof(entry{}))
+}
+
+// The intervals of a connection's records follow each other without a gap: a
+// history that spreads deltas over them counts every byte at its time.
+func TestSinceFollowsEnd(t *testing.T) {
+	g := newRig(t)
+	g.see(half{end: sideSrc, port: 7, last: 1000, total: 1000})
+	for i := range int64(4) {
+		g.pass(60_000)
+		g.see(half{end: sideDst, port: 7, last: 61_000 + i*60_000, total: uint64(2000 + 1000*i), seq: uint32(i)})
+	}
+	g.pass(61_000)
+	if len(g.out) < 3 {
+		t.Fatalf("only %d records", len(g.out))
+	}
+	want := g.out[0].Start
+	for i := range g.out {
+		r := &g.out[i]
+		if !r.Has.Has(flow.FSince) || r.Since != want {
+			t.Errorf("record %d counts from %d to %d, want from %d", i, r.Since, r.End, want)
+		}
+		want = r.End
+	}
 }

@@ -195,6 +195,7 @@ func (c *Correlator) tell(i uint32, e *entry, emit func(*flow.Record)) {
 	e.records = 0
 	e.told++
 	e.emitted = c.nowTick
+	e.upTo = max(e.upTo, r.End)
 	e.flags &^= entDirty | entHalfTold
 	if r.Half {
 		e.flags |= entHalfTold
@@ -241,6 +242,12 @@ func (c *Correlator) life(e *entry, r *flow.Record) {
 		r.SetStart(dst.start)
 	}
 	r.SetEnd(latest.last)
+	switch {
+	case e.told > 0:
+		r.SetSince(min(e.upTo, r.End)) // the ends' clocks differ
+	case r.Has.Has(flow.FStart):
+		r.SetSince(min(r.Start, r.End))
+	}
 	reason := latest.reason()
 	if e.flags&entEnded != 0 {
 		reason = flow.EndReasonEnd

@@ -59,6 +59,7 @@ type entry struct {
 	connID  uint64
 	serial  uint32
 	told    uint32 // number of emissions
+	upTo    int64  // end of the last emission, ms
 	sock    [5]uint32
 	ctMark  uint32
 	ctStat  uint32

@@ -138,10 +138,11 @@ const (
 	FHalf                              // half
 	FRecords                           // records
 	FID                                // id
+	FSince                             // since
 )
 
 // NumFields is the number of rows of the schema.
-const NumFields = 126
+const NumFields = 127
 
 // Record is one flow record. A field holds a value only where Has says so;
 // otherwise it is its zero value. Units and meaning stand in schema.go.
@@ -274,6 +275,7 @@ type Record struct {
 	Half               bool       // half: two ends were expected and one was seen
 	Records            uint32     // records: exporters' records that this one stands for (records)
 	ID                 UUID       // id: deterministic number of this record, for deduplication
+	Since              int64      // since: from when the deltas count: the end of the record before, or the start (ms)
 }
 
 // Offsets gives the place of each field in a Record, in bytes.
@@ -404,6 +406,7 @@ var Offsets = [NumFields]uintptr{
 	unsafe.Offsetof(Record{}.Half),
 	unsafe.Offsetof(Record{}.Records),
 	unsafe.Offsetof(Record{}.ID),
+	unsafe.Offsetof(Record{}.Since),
 }
 
 // SetStart sets start and marks it present.
@@ -798,6 +801,9 @@ func (r *Record) SetRecords(v uint32) { r.Records = v; r.Has.Set(FRecords) }
 
 // SetID sets id and marks it present.
 func (r *Record) SetID(v UUID) { r.ID = v; r.Has.Set(FID) }
+
+// SetSince sets since and marks it present.
+func (r *Record) SetSince(v int64) { r.Since = v; r.Has.Set(FSince) }
 
 // EnumWords gives the words of each enum field, by FieldID; bit sets give the word of each bit.
 var EnumWords = [NumFields][]string{

@@ -228,6 +228,8 @@ var Fields = []Field{
 	{"half", "Half", TypeBool, "", "", []Element{el(PENWeir, 53, "weirHalf", EncBool, 1)}, "two ends were expected and one was seen", "not correlated"},
 	{"records", "Records", TypeU32, "", "records", u(PENWeir, 54, "weirRecordsMerged", 4), "exporters' records that this one stands for", "not correlated"},
 	{"id", "ID", TypeUUID, "", "", []Element{el(PENWeir, 55, "weirRecordID", EncOctets, 16)}, "deterministic number of this record, for deduplication", "not correlated"},
+	// history
+	{"since", "Since", TypeMillis, "", "ms", []Element{el(PENWeir, 56, "weirDeltaStartMilliseconds", EncMillis, 8)}, "from when the deltas count: the end of the record before, or the start", "not correlated, or the first record of a connection whose start is not known"},
 }
 
 // PresenceElement carries Record.Has on the Weir-to-Weir link, so that absent
