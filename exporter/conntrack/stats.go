@@ -1,6 +1,9 @@
 package conntrack
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // CPUStats are the kernel's own counts, summed over its CPUs (conntrack -S).
 type CPUStats struct {
@@ -25,6 +28,18 @@ const (
 	ctaStatsClashResolve  = 14
 	ctaStatsChainTooLong  = 15
 )
+
+// ReadStats asks the kernel for its counts in the namespace of o. It needs
+// CAP_NET_ADMIN there.
+func ReadStats(ctx context.Context, o Options) (CPUStats, error) {
+	o.Receive = maxReply
+	s, err := dial(o)
+	if err != nil {
+		return CPUStats{}, err
+	}
+	t, err := readCPUStats(ctx, s, make([]byte, maxReply))
+	return t, errors.Join(err, s.close())
+}
 
 func readCPUStats(ctx context.Context, s *socket, buf []byte) (CPUStats, error) {
 	var t CPUStats

@@ -131,32 +131,13 @@ func printLedger(w io.Writer, b *api.Books, unit string) error {
 			count(amount(l.LostTotal(), unit)), strconv.FormatInt(diffs(l)[units[unit]], 10), strings.Join(why, ", "),
 		})
 	})
-	widths := make([]int, len(rows[0]))
-	for _, r := range rows {
-		for i, s := range r {
-			widths[i] = max(widths[i], len(s))
-		}
-	}
-	for _, r := range rows {
-		var line strings.Builder
-		for i, s := range r {
-			pad := strings.Repeat(" ", widths[i]-len(s))
-			if i >= 2 && i <= 6 {
-				s = pad + s
-			} else {
-				s += pad
-			}
-			line.WriteString(s + "  ")
-		}
-		if _, err := fmt.Fprintln(w, strings.TrimRight(line.String(), " ")); err != nil {
-			return err
-		}
-	}
+	var text strings.Builder
+	table(&text, rows, map[int]bool{2: true, 3: true, 4: true, 5: true, 6: true})
 	verdict := "difference 0: every record, connection and byte is accounted for"
 	if difference(b) != 0 {
 		verdict = "the books do not balance: the stages with a difference lost something without a reason"
 	}
-	_, err := fmt.Fprintf(w, "\n%s (%s)\n", verdict, unit)
+	_, err := fmt.Fprintf(w, "%s\n%s (%s)\n", text.String(), verdict, unit)
 	return err
 }
 

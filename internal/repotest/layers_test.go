@@ -26,6 +26,8 @@ var layer = map[string]int{
 	"api/ipfix":            1,
 	"exporter/track":       1,
 	"exporter/enrich":      1,
+	"exporter/coverage":    1,
+	"exporter/pressure":    1,
 	"aggregator/correlate": 1,
 	"internal/daemon":      2,
 	"internal/obs":         2,
@@ -35,6 +37,7 @@ var layer = map[string]int{
 	"internal/rendezvous":  1,
 	"exporter/conntrack":   2,
 	"exporter/send":        2,
+	"exporter/inspect":     2,
 	"aggregator/collect":   2,
 	"aggregator/api":       2,
 	"aggregator/store":     2,
@@ -54,7 +57,7 @@ var trees = map[string]int{"sinks/": 2, "cmd/": 4, "internal/gen/": 4, "internal
 var testOnly = []string{"internal/testenv", "internal/repotest", "test/", "internal/peer", "api/flow/flowtest"}
 
 // pure packages have no clock, no goroutine, no I/O.
-var pure = []string{"api/", "internal/cluster", "exporter/track", "exporter/enrich", "aggregator/correlate"}
+var pure = []string{"api/", "internal/cluster", "exporter/track", "exporter/enrich", "exporter/coverage", "exporter/pressure", "aggregator/correlate"}
 
 // banned is what a pure package must not call or import.
 var (

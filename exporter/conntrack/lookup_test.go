@@ -1,0 +1,44 @@
+package conntrack
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestLookup finds each entry of real traffic, IPv4 and IPv6, as the dump has it.
+func TestLookup(t *testing.T) {
+	ownNetNS(t)
+	traffic(t)
+	conns, _ := dump(t, Filter{})
+	if len(conns) == 0 {
+		t.Fatal("no traffic")
+	}
+	tried := 0
+	for _, want := range conns {
+		if want.Zone != 0 || want.Orig.Proto != 6 && want.Orig.Proto != 17 {
+			continue
+		}
+		tried++
+		got, found, err := Lookup(t.Context(), Options{}, want.Orig)
+		if err != nil || !found {
+			t.Errorf("%s:%d: found %v, %v", want.Orig.SrcAddr(), want.Orig.SrcPort, found, err)
+			continue
+		}
+		got.Timeout, want.Timeout = 0, 0 // it runs down
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+		absent := want.Orig
+		absent.SrcPort++
+		if _, found, err := Lookup(t.Context(), Options{}, absent); found || err != nil {
+			t.Errorf("a connection that never was: found %v, %v", found, err)
+		}
+	}
+	if tried == 0 {
+		t.Error("no TCP or UDP entry was tried")
+	}
+	if _, _, err := Lookup(t.Context(), Options{NetNS: "/run/netns/weir-none"}, conns[0].Orig); err == nil {
+		t.Error("a namespace that is not there has an entry")
+	}
+}

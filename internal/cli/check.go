@@ -1,0 +1,189 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weirnet/weir/exporter/coverage"
+	"github.com/weirnet/weir/exporter/inspect"
+)
+
+// checkFor is the promise of `check node`: a look that hangs is given up.
+const checkFor = 5 * time.Second
+
+func checkCommand(env *Env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "check", Short: "Find out what Weir can and cannot see", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(checkNodeCommand(env))
+	return cmd
+}
+
+func checkNodeCommand(env *Env) *cobra.Command {
+	var output, netns string
+	cmd := &cobra.Command{
+		Use: "node", Short: "Show which traffic of this node can be seen, why not, and what to do", Args: noArgs,
+		Long: `Show for each class of traffic and address family whether this kernel, its rules and
+the CNI let it be seen at all.
+
+It looks at the network namespace in which it runs, or at --netns, and needs CAP_NET_ADMIN
+there. It changes nothing; to see whether the kernel tracks connections it sends itself one
+datagram a family over loopback.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := oneOf("output", output, "table", "json"); err != nil {
+				return err
+			}
+			t, err := lookAround(cmd.Context(), netns)
+			if err != nil {
+				return err
+			}
+			return printCoverage(env.Out, output, []coverage.Table{t})
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
+	cmd.Flags().StringVar(&netns, "netns", "", "path of the network namespace to look at (/run/netns/node-1)")
+	return cmd
+}
+
+// lookAround inspects this node within checkFor.
+func lookAround(ctx context.Context, netns string) (coverage.Table, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return coverage.Table{}, fmt.Errorf("name of this node: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkFor)
+	defer cancel()
+	facts := make(chan coverage.Facts, 1)
+	go func() { facts <- inspect.New(inspect.Options{Node: host, NetNS: netns}).Look(ctx) }()
+	select {
+	case f := <-facts:
+		return coverage.Decide(&f), nil
+	case <-ctx.Done():
+		return coverage.Table{}, fmt.Errorf("look at this node: not done within %s: the kernel does not answer", checkFor)
+	}
+}
+
+func printCoverage(w io.Writer, output string, tables []coverage.Table) error {
+	if output == "json" {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		if err := e.Encode(tables); err != nil {
+			return fmt.Errorf("write: %w", err)
+		}
+		return nil
+	}
+	if _, err := io.WriteString(w, coverageText(tables)); err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	return nil
+}
+
+// coverageText is the table, and below it each reason once with its remedy.
+func coverageText(tables []coverage.Table) string {
+	var b strings.Builder
+	rows := [][]string{{"NODE", "TRAFFIC", "V4", "V6"}}
+	var notes []string
+	for i := range tables {
+		t := &tables[i]
+		var line []string
+		for _, r := range t.Rows {
+			if len(line) == 0 || line[1] != clean(r.Class) {
+				line = []string{clean(t.Node), clean(r.Class), "", ""}
+				rows = append(rows, line)
+			}
+			cell := r.Seen.String()
+			if r.Seen != coverage.SeenYes {
+				cell += mark(&notes, note(t.Node, r, len(tables) > 1))
+			}
+			if r.Family == coverage.V4.String() {
+				line[2] = cell
+			} else {
+				line[3] = cell
+			}
+		}
+	}
+	table(&b, rows, nil)
+	for i, n := range notes {
+		if i == 0 {
+			b.WriteByte('\n')
+		}
+		fmt.Fprintf(&b, "(%d) %s\n", i+1, n)
+	}
+	evidence(&b, tables)
+	fmt.Fprintf(&b, "\n%s\n", clean(coverage.Summary(tables, len(tables))))
+	return b.String()
+}
+
+func note(node string, r coverage.Row, several bool) string {
+	s := clean(r.Why)
+	if several {
+		s = clean(node) + ": " + s
+	}
+	if r.Remedy != "" {
+		s += "\n    do: " + clean(r.Remedy)
+	}
+	return s
+}
+
+// mark gives the number of a note, the same for the same words.
+func mark(notes *[]string, n string) string {
+	for i, have := range *notes {
+		if have == n {
+			return fmt.Sprintf(" (%d)", i+1)
+		}
+	}
+	*notes = append(*notes, n)
+	return fmt.Sprintf(" (%d)", len(*notes))
+}
+
+func evidence(b *strings.Builder, tables []coverage.Table) {
+	rows := [][]string{{"NODE", "EVIDENCE", "STATE", "WHY"}}
+	for i := range tables {
+		for _, e := range tables[i].Evidence {
+			state := "off"
+			if e.On {
+				state = "on"
+			}
+			why := clean(e.Why)
+			if e.Remedy != "" {
+				why += "; do: " + clean(e.Remedy)
+			}
+			rows = append(rows, []string{clean(tables[i].Node), clean(e.Name), state, why})
+		}
+	}
+	if len(rows) > 1 {
+		b.WriteByte('\n')
+		table(b, rows, nil)
+	}
+}
+
+// table writes rows in columns; right names the columns of numbers.
+func table(b *strings.Builder, rows [][]string, right map[int]bool) {
+	widths := make([]int, len(rows[0]))
+	for _, r := range rows {
+		for i, s := range r {
+			widths[i] = max(widths[i], len(s))
+		}
+	}
+	for _, r := range rows {
+		var line strings.Builder
+		for i, s := range r {
+			pad := strings.Repeat(" ", widths[i]-len(s))
+			if right[i] {
+				s = pad + s
+			} else {
+				s += pad
+			}
+			line.WriteString(s + "  ")
+		}
+		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
+	}
+}

@@ -1,0 +1,53 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/weirnet/weir/exporter/coverage"
+)
+
+// golden compares with a file of testdata, or writes it with -update.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-update writes it): %s", path, diff)
+	}
+}
+
+func facts(node string) coverage.Facts {
+	f := coverage.Facts{Node: node, Source: "kernel", Accounting: true, Timestamps: true, Events: 2, Count: 120, Max: 262144, RulesKnown: true, Tracking: []string{"ip kube-proxy"}}
+	for v := range f.Families {
+		f.Families[v] = coverage.FamilyFacts{Present: coverage.Yes, Tracked: coverage.Yes, Counters: coverage.Yes}
+	}
+	f.Evidence = []coverage.Evidence{
+		{Name: "conntrack", On: true, Why: "entries and their ends"},
+		{Name: "nflog", Why: "no group is configured", Remedy: "set nflog.group"},
+	}
+	return f
+}
+
+func TestCoverageText(t *testing.T) {
+	a, b, c := facts("node-1"), facts("node-2"), facts("node-3")
+	b.Bridges = []coverage.Bridge{{Name: "cni0", Ports: 14}}
+	b.Accounting = false
+	c.Families[coverage.V6].Present = coverage.No
+	c.Families[coverage.V4].Tracked, c.Tracking, c.Evidence = coverage.No, nil, nil
+	tables := []coverage.Table{coverage.Decide(&a), coverage.Decide(&b), coverage.Decide(&c)}
+	golden(t, "check-node-one.golden", coverageText(tables[:1]))
+	golden(t, "check-nodes.golden", coverageText(tables))
+}
