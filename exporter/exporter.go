@@ -10,6 +10,7 @@ import (
 
 	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/exporter/conntrack"
+	"github.com/weirnet/weir/exporter/pressure"
 	"github.com/weirnet/weir/exporter/track"
 	"github.com/weirnet/weir/internal/ledger"
 )
@@ -28,8 +29,11 @@ type Config struct {
 	// Enrich fills a record from an export (enrich.Enricher.Fill).
 	Enrich func(nowMs int64, x *track.Export, r *flow.Record)
 	Sink   Sink
-	Book   *ledger.Book
-	Log    *slog.Logger
+	// Owner names the pod of an address, for the largest owners of the table; nil
+	// leaves addresses.
+	Owner func(addr [16]byte, nowMs int64) string
+	Book  *ledger.Book
+	Log   *slog.Logger
 	// Clock gives Unix milliseconds and never goes back; nil for SteadyClock.
 	Clock func() int64
 }
@@ -50,6 +54,7 @@ type Exporter struct {
 	now     int64
 	seen    *ledger.Stage
 	tracked *ledger.Stage
+	gauge   *gauge
 	state   atomic.Pointer[State]
 	st      State
 }
@@ -65,6 +70,7 @@ type State struct {
 	Interrupted uint64
 	Gaps        uint64
 	Ready       bool // the first dump was made
+	Pressure    pressure.State
 }
 
 // SteadyClock gives a clock that starts at the present time and goes on evenly,
@@ -92,7 +98,7 @@ func New(cfg Config) (*Exporter, error) {
 		cfg.Book = ledger.NewBook()
 	}
 	cfg.Track.Events = cfg.Source.Events() != nil
-	e := &Exporter{cfg: cfg, now: cfg.Clock(), seen: cfg.Book.Stage("conntrack"), tracked: cfg.Book.Stage("track")}
+	e := &Exporter{cfg: cfg, now: cfg.Clock(), seen: cfg.Book.Stage("conntrack"), tracked: cfg.Book.Stage("track"), gauge: newGauge(cfg.Owner)}
 	e.tr = track.New(cfg.Track, e.now, e.export)
 	e.state.Store(&State{})
 	e.tracked.SetHeld(func() ledger.Amount {
@@ -172,11 +178,13 @@ func (e *Exporter) dump(ctx context.Context) error {
 	defer cancel()
 	e.time()
 	e.tr.BeginDump(e.now)
+	e.gauge.begin(e.now)
 	n := 0
 	st, err := e.cfg.Source.Dump(ctx, func(c *track.Conn) {
 		if n++; n%1024 == 0 {
 			e.time()
 		}
+		e.gauge.conn(c)
 		e.tr.Observe(e.now, c)
 	})
 	e.time()
@@ -193,6 +201,7 @@ func (e *Exporter) dump(ctx context.Context) error {
 		}
 	}
 	e.st.Vitals = e.cfg.Source.Vitals()
+	e.st.Pressure = e.gauge.end(e.now, &e.st.Vitals, err == nil)
 	e.publish()
 	return err
 }

@@ -6,7 +6,7 @@ import (
 
 // Metrics gives what the exporter counts, under Antrea's names where they exist.
 func (e *Exporter) Metrics() []obs.Metric {
-	return append(e.antreaMetrics(), e.ownMetrics()...)
+	return append(append(e.antreaMetrics(), e.ownMetrics()...), e.pressureMetrics()...)
 }
 
 func (e *Exporter) metric(kind obs.Kind, name, help string, read func(*State) float64) obs.Metric {

@@ -98,7 +98,7 @@ func wire(cfg *config.Agent, log *slog.Logger, v buildinfo.Info, src source) (*p
 		return nil, err
 	}
 	loop, err := exporter.New(exporter.Config{
-		Source: src, Track: trackConfig(cfg, src), Poll: cfg.Conntrack.PollInterval, Enrich: names.enricher.Fill,
+		Source: src, Track: trackConfig(cfg, src), Poll: cfg.Conntrack.PollInterval, Enrich: names.enricher.Fill, Owner: names.owner,
 		Sink: sinkFunc(func(r *flow.Record) { sender.Send(r, enrich.RouteRecord(r)) }), Book: book, Log: log,
 	})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"net/netip"
 	"os"
 	"time"
 
@@ -63,6 +64,14 @@ func openNames(cfg *config.Agent, log *slog.Logger) (*names, error) {
 	}
 	n.enricher = enrich.New(ec, n.model.Index())
 	return n, nil
+}
+
+// owner names the pod of an address as namespace/name, else what the address is.
+func (n *names) owner(addr [16]byte, nowMs int64) string {
+	if id := n.model.Index().Lookup(addr, 0, 0, nowMs); id != nil && id.Name != "" {
+		return id.Namespace + "/" + id.Name
+	}
+	return netip.AddrFrom16(addr).Unmap().String()
 }
 
 func (n *names) tasks() []daemon.Task {

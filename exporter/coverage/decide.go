@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/weirnet/weir/exporter/pressure"
 )
 
 // Seen says whether traffic of a class is observed.
@@ -50,6 +52,8 @@ type Table struct {
 	Node     string     `json:"node"`
 	Rows     []Row      `json:"rows"`
 	Evidence []Evidence `json:"evidence,omitempty"`
+	// Pressure is that of the conntrack table; nil where there is none to read.
+	Pressure *pressure.State `json:"pressure,omitempty"`
 }
 
 // reason is one thing that stands in the way.

@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/weirnet/weir/exporter/coverage"
+	"github.com/weirnet/weir/exporter/pressure"
 	"github.com/weirnet/weir/internal/testenv"
 )
 
@@ -283,5 +285,29 @@ func TestBypass(t *testing.T) {
 		if diff := cmp.Diff(c.want, got); diff != "" {
 			t.Errorf("%s: %s", c.name, diff)
 		}
+	}
+}
+
+// TestPressure counts real entries and names who opened them.
+func TestPressure(t *testing.T) {
+	ownNetNS(t)
+	run(t, "nft", "add table inet t; add chain inet t c { type filter hook output priority 0; }; add rule inet t c ct state new counter")
+	for range 20 {
+		c, err := net.Dial("udp", "10.77.0.1:9")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = c.Write([]byte{1}) // nobody listens: the entry is what counts
+		_ = c.Close()
+	}
+	p, err := Pressure(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !p.Known || p.Count < 20 || p.Max < p.Count || len(p.Clients) == 0 || p.Clients[0] != (pressure.Owner{Name: "10.77.0.1", Entries: p.Count}) {
+		t.Errorf("%+v", *p)
+	}
+	if _, err := Pressure(t.Context(), "/run/netns/weir-none"); err == nil {
+		t.Error("a namespace that is not there has a table")
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/weirnet/weir/exporter/coverage"
 	"github.com/weirnet/weir/exporter/inspect"
+	"github.com/weirnet/weir/exporter/pressure"
 )
 
 // checkFor is the promise of `check node`: a look that hangs is given up.
@@ -61,11 +62,18 @@ func lookAround(ctx context.Context, netns string) (coverage.Table, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkFor)
 	defer cancel()
-	facts := make(chan coverage.Facts, 1)
-	go func() { facts <- inspect.New(inspect.Options{Node: host, NetNS: netns}).Look(ctx) }()
+	done := make(chan coverage.Table, 1)
+	go func() {
+		f := inspect.New(inspect.Options{Node: host, NetNS: netns}).Look(ctx)
+		t := coverage.Decide(&f)
+		if f.Denied == "" {
+			t.Pressure, _ = inspect.Pressure(ctx, netns) // what stands in the way is in the table
+		}
+		done <- t
+	}()
 	select {
-	case f := <-facts:
-		return coverage.Decide(&f), nil
+	case t := <-done:
+		return t, nil
 	case <-ctx.Done():
 		return coverage.Table{}, fmt.Errorf("look at this node: not done within %s: the kernel does not answer", checkFor)
 	}
@@ -118,6 +126,7 @@ func coverageText(tables []coverage.Table) string {
 		fmt.Fprintf(&b, "(%d) %s\n", i+1, n)
 	}
 	evidence(&b, tables)
+	pressed(&b, tables)
 	fmt.Fprintf(&b, "\n%s\n", clean(coverage.Summary(tables, len(tables))))
 	return b.String()
 }
@@ -162,6 +171,49 @@ func evidence(b *strings.Builder, tables []coverage.Table) {
 	if len(rows) > 1 {
 		b.WriteByte('\n')
 		table(b, rows, nil)
+	}
+}
+
+// pressed shows the conntrack tables.
+func pressed(b *strings.Builder, tables []coverage.Table) {
+	rows := [][]string{{"NODE", "CONNTRACK", "OF", "FILL", "GROWTH/S", "FULL IN", "DROPS", "EARLY DROPS", "INSERT FAILURES", "WITHIN"}}
+	var top []string
+	for i := range tables {
+		p := tables[i].Pressure
+		if p == nil {
+			continue
+		}
+		growth, full := "unknown", "unknown"
+		if p.Known {
+			growth, full = fmt.Sprintf("%+.1f", p.GrowthPerSecond), "never at this growth"
+		}
+		if p.FullInMs >= 0 {
+			full = (time.Duration(p.FullInMs) * time.Millisecond).Round(time.Second).String()
+		}
+		rows = append(rows, []string{
+			clean(tables[i].Node), count(p.Count), count(p.Max), fmt.Sprintf("%.1f %%", 100*p.Fill()), growth, full,
+			count(p.Drops), count(p.EarlyDrops), count(p.InsertFailed), (time.Duration(p.WindowMs) * time.Millisecond).Round(time.Second).String(),
+		})
+		for _, l := range []struct {
+			role string
+			list []pressure.Owner
+		}{{"opened by", p.Clients}, {"answered by", p.Servers}} {
+			var names []string
+			for _, o := range l.list {
+				names = append(names, clean(o.Name)+" "+count(o.Entries))
+			}
+			if len(names) > 0 {
+				top = append(top, fmt.Sprintf("%s: entries %s %s", clean(tables[i].Node), l.role, strings.Join(names, ", ")))
+			}
+		}
+	}
+	if len(rows) == 1 {
+		return
+	}
+	b.WriteByte('\n')
+	table(b, rows, map[int]bool{1: true, 2: true, 3: true, 4: true, 5: true, 6: true, 7: true, 8: true})
+	for _, s := range top {
+		b.WriteString(s + "\n")
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weirnet/weir/exporter/coverage"
+	"github.com/weirnet/weir/exporter/pressure"
 )
 
 // golden compares with a file of testdata, or writes it with -update.
@@ -48,6 +49,11 @@ func TestCoverageText(t *testing.T) {
 	c.Families[coverage.V6].Present = coverage.No
 	c.Families[coverage.V4].Tracked, c.Tracking, c.Evidence = coverage.No, nil, nil
 	tables := []coverage.Table{coverage.Decide(&a), coverage.Decide(&b), coverage.Decide(&c)}
+	tables[0].Pressure = &pressure.State{
+		Count: 1200, Max: 262144, Known: true, GrowthPerSecond: 12.34, FullInMs: 21_142_000, Drops: 1, EarlyDrops: 2, InsertFailed: 3, WindowMs: 60_000,
+		Clients: []pressure.Owner{{Name: "shop/cart", Entries: 900}, {Name: pressure.Others, Entries: 300}}, Servers: []pressure.Owner{{Name: "shop/db\x1b[31m", Entries: 1200}},
+	}
+	tables[2].Pressure = &pressure.State{Count: 5, Max: 100, FullInMs: -1}
 	golden(t, "check-node-one.golden", coverageText(tables[:1]))
 	golden(t, "check-nodes.golden", coverageText(tables))
 }
