@@ -2,7 +2,7 @@
 // shards by their connection, tells the shards the time, and hands on what they
 // emit.
 //
-// In: batches of decoded records (Take), from many sessions at once. Out: batches
+// In: batches of decoded records (TakeBatch), from many sessions at once. Out: batches
 // of correlated records (Deps.Out) and what is worth showing before they are told
 // (Deps.Live, Subscribe). One goroutine owns each shard; the queue before it is
 // bounded, and a full one makes Take wait, so that the exporters' connections slow
@@ -72,7 +72,8 @@ type Aggregator struct {
 	cfg    Config
 	deps   Deps
 	shards []*shard
-	pool   sync.Pool
+	pool   sync.Pool // of batches
+	lists  sync.Pool // of record numbers
 	subs   subscribers
 
 	mu      sync.RWMutex // closed excludes Take
@@ -108,7 +109,8 @@ func New(cfg Config, deps Deps) (*Aggregator, error) {
 		cc.Instance = binary.LittleEndian.Uint64(b[:])
 	}
 	a := &Aggregator{cfg: cfg, deps: deps}
-	a.pool.New = func() any { return &batch{recs: make([]flow.Record, 0, cfg.Batch)} }
+	a.pool.New = func() any { return flow.NewBatch(cfg.Batch, func(b *flow.Batch) { a.pool.Put(b) }) }
+	a.lists.New = func() any { return new([]uint16) }
 	for range n {
 		a.shards = append(a.shards, newShard(a, cc))
 	}
@@ -116,17 +118,36 @@ func New(cfg Config, deps Deps) (*Aggregator, error) {
 	return a, nil
 }
 
-type batch struct{ recs []flow.Record }
+// part is what one shard is to take of a batch: those of idx, or all.
+type part struct {
+	b   *flow.Batch
+	idx *[]uint16
+}
 
 // Take copies records into the queues of their shards. It waits while a queue is
 // full. Safe for concurrent use.
 func (a *Aggregator) Take(recs []flow.Record) {
-	if len(recs) == 0 {
+	for len(recs) > 0 {
+		b := a.pool.Get().(*flow.Batch)
+		n := min(len(recs), a.cfg.Batch)
+		for i := range n {
+			b.Append(&recs[i])
+		}
+		recs = recs[n:]
+		a.TakeBatch(b)
+	}
+}
+
+// TakeBatch is Take without a copy: the batch, of at most 65,536 records, is ours
+// until we release it.
+func (a *Aggregator) TakeBatch(b *flow.Batch) {
+	if len(b.Recs) == 0 {
+		b.Release()
 		return
 	}
 	var weight uint64
-	for i := range recs {
-		weight += correlate.Weight(&recs[i])
+	for i := range b.Recs {
+		weight += correlate.Weight(&b.Recs[i])
 	}
 	a.mu.RLock()
 	defer a.mu.RUnlock()
@@ -134,46 +155,38 @@ func (a *Aggregator) Take(recs []flow.Record) {
 	if a.closed {
 		a.refused.Add(weight)
 		a.deps.Stage.Lost("stopped", ledger.Amount{Records: weight})
+		b.Release()
 		return
 	}
 	a.queued.Add(weight)
 	if len(a.shards) == 1 {
-		for len(recs) > 0 {
-			b := a.pool.Get().(*batch)
-			n := min(len(recs), a.cfg.Batch)
-			b.recs = append(b.recs[:0], recs[:n]...)
-			recs = recs[n:]
-			a.shards[0].in <- b
-		}
+		a.shards[0].in <- part{b: b}
 		return
 	}
-	a.scatter(recs)
+	a.scatter(b)
 }
 
-// scatter copies each record into the batch of its shard.
-func (a *Aggregator) scatter(recs []flow.Record) {
-	var small [16]*batch
+// scatter gives each shard the numbers of its records. They share the batch.
+func (a *Aggregator) scatter(b *flow.Batch) {
+	var small [16]*[]uint16
 	open := small[:]
 	if len(a.shards) > len(small) {
-		open = make([]*batch, len(a.shards))
+		open = make([]*[]uint16, len(a.shards))
 	}
-	for i := range recs {
-		k := int(uint64(correlate.Shard(&recs[i])) * uint64(len(a.shards)) >> 32)
-		b := open[k]
-		if b == nil {
-			b = a.pool.Get().(*batch)
-			b.recs = b.recs[:0]
-			open[k] = b
+	readers := 0
+	for i := range b.Recs {
+		k := int(uint64(correlate.Shard(&b.Recs[i])) * uint64(len(a.shards)) >> 32)
+		if open[k] == nil {
+			open[k] = a.lists.Get().(*[]uint16)
+			*open[k] = (*open[k])[:0]
+			readers++
 		}
-		b.recs = append(b.recs, recs[i])
-		if len(b.recs) == a.cfg.Batch {
-			a.shards[k].in <- b
-			open[k] = nil
-		}
+		*open[k] = append(*open[k], uint16(i))
 	}
-	for k, b := range open {
-		if b != nil {
-			a.shards[k].in <- b
+	b.Share(readers)
+	for k, idx := range open {
+		if idx != nil {
+			a.shards[k].in <- part{b, idx}
 		}
 	}
 }

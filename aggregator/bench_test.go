@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -72,7 +73,8 @@ func benchHalf(i, end, round int) *flow.Record {
 
 // benchBytes are IPFIX messages: the template (40 elements, 17 of them strings)
 // and the rounds of all connections, each end's in turn.
-func benchBytes(tb testing.TB, maxMessage int) (template []byte, data [][]byte, records int) {
+// Each pass is of other connections: the client's port moves.
+func benchBytes(tb testing.TB, maxMessage, pass int) (template []byte, data [][]byte, records int) {
 	tb.Helper()
 	t, err := ipfix.NewTemplate(256, ipfix.AntreaExporter().V4.Elems[:40])
 	if err != nil {
@@ -86,6 +88,7 @@ func benchBytes(tb testing.TB, maxMessage int) (template []byte, data [][]byte, 
 			for end := range 2 {
 				for i := from; i < from+256; i++ {
 					r := benchHalf(i, end, round)
+					r.SrcPort += uint16(pass)
 					if !enc.Append(t, r) {
 						data = append(data, bytes.Clone(enc.Take(1)))
 						enc.Append(t, r)
@@ -99,15 +102,57 @@ func benchBytes(tb testing.TB, maxMessage int) (template []byte, data [][]byte, 
 }
 
 // gather collects decoded records as the collector does, and makes each pass over
-// the same bytes one of other connections by moving the client's port.
+// the same bytes one of other connections by moving the client's port, or, steady,
+// more of the same connections.
 type gather struct {
-	recs []flow.Record
-	pass uint16
+	batches sync.Pool
+	batch   *flow.Batch
+	take    func(*flow.Batch)
+	pass    int
+	steady  bool
+}
+
+func newGather(take func(*flow.Batch), steady bool) *gather {
+	g := &gather{take: take, steady: steady}
+	g.batches.New = func() any { return flow.NewBatch(64, func(b *flow.Batch) { g.batches.Put(b) }) }
+	return g
+}
+
+func (g *gather) Place(fields *flow.Mask) *flow.Record {
+	if g.batch == nil {
+		g.batch = g.batches.Get().(*flow.Batch)
+	}
+	return g.batch.Place(fields)
 }
 
 func (g *gather) Record(r *flow.Record) {
-	g.recs = append(g.recs, *r)
-	g.recs[len(g.recs)-1].SrcPort += g.pass
+	if g.steady {
+		g.again(r)
+	} else {
+		r.SrcPort += uint16(g.pass)
+	}
+	g.batch.Commit()
+	if g.batch.Full() {
+		g.flush()
+	}
+}
+
+// again makes r what its end says a pass later: more, and no end yet.
+func (g *gather) again(r *flow.Record) {
+	n := uint64(g.pass * benchRounds)
+	r.End += int64(n) * 5000
+	r.EndReason = flow.EndReasonActive
+	r.Packets += n * 10
+	r.Bytes += n * 9000
+	r.RevPackets += n * 20
+	r.RevBytes += n * 90_000
+}
+
+func (g *gather) flush() {
+	if g.batch != nil {
+		g.take(g.batch)
+		g.batch = nil
+	}
 }
 
 func (g *gather) Ledger(*ipfix.LedgerRow) {}
@@ -126,70 +171,84 @@ func cpu(tb testing.TB) time.Duration {
 // the loop, to a null sink. records/s is per core: records by the CPU time of the
 // whole process, garbage collection and queues included.
 func BenchmarkCollectCorrelate(b *testing.B) {
-	template, data, records := benchBytes(b, 1400) // what fits into a UDP packet, which all peers read
+	template, data, records := benchBytes(b, 1400, 0) // what fits into a UDP packet, which all peers read
 	b.Run("goflow2", func(b *testing.B) { benchGoflow2(b, template, data, records) })
-	b.Run("nfacctd", func(b *testing.B) { benchNfacctd(b, template, data, records) })
-	b.Run("weir", func(b *testing.B) {
-		cfg := DefaultConfig()
-		cfg.Shards = 1
-		cfg.Correlate.LingerMs = 1000
-		book := ledger.NewBook()
-		told := 0
-		a, err := New(cfg, Deps{Stage: book.Stage("correlate"), Out: func(recs []flow.Record) { told += len(recs) }})
-		if err != nil {
+	// The peer reads what ours reads: other connections in each pass, or the same.
+	with := func(data [][]byte) [][]byte { return append([][]byte{template}, data...) }
+	same := func(int) [][]byte { return with(data) }
+	other := func(pass int) [][]byte {
+		_, data, _ := benchBytes(b, 1400, pass)
+		return with(data)
+	}
+	b.Run("nfacctd", func(b *testing.B) { benchNfacctd(b, other, records, benchConns*nfacctdPasses) })
+	b.Run("nfacctd-steady", func(b *testing.B) { benchNfacctd(b, same, records, benchConns) })
+	b.Run("weir", func(b *testing.B) { benchWeir(b, template, data, records, false) })
+	b.Run("weir-steady", func(b *testing.B) { benchWeir(b, template, data, records, true) })
+}
+
+// benchWeir measures passes over the messages. Each is of other connections, as
+// many as there are in one: born, joined, told, ended and forgotten. Or, in a
+// steady state, each is the next word of the same connections, that live on.
+func benchWeir(b *testing.B, template []byte, data [][]byte, records int, steady bool) {
+	b.Helper()
+	cfg := DefaultConfig()
+	cfg.Shards = 1
+	cfg.Correlate.LingerMs = 1000
+	book := ledger.NewBook()
+	told := 0
+	a, err := New(cfg, Deps{Stage: book.Stage("correlate"), Out: func(recs []flow.Record) { told += len(recs) }})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	s := ipfix.NewSession(ipfix.SessionOptions{})
+	g := newGather(a.TakeBatch, steady)
+	decode := func(m []byte) {
+		if err := s.Decode(0, m, g); err != nil {
 			b.Fatal(err)
 		}
-		ctx, cancel := context.WithCancel(b.Context())
-		done := make(chan error, 1)
-		go func() { done <- a.Run(ctx) }()
-		s := ipfix.NewSession(ipfix.SessionOptions{})
-		g := &gather{}
-		decode := func(m []byte) {
-			if err := s.Decode(0, m, g); err != nil {
-				b.Fatal(err)
-			}
-			if len(g.recs) >= 64 { // the collector's batch
-				a.Take(g.recs)
-				g.recs = g.recs[:0]
-			}
+	}
+	decode(template)
+	passOver := func() {
+		g.pass++
+		for _, m := range data {
+			decode(m)
 		}
-		decode(template)
-		passOver := func() {
-			g.pass++
-			for _, m := range data {
-				decode(m)
-			}
-			a.Take(g.recs)
-			g.recs = g.recs[:0]
-		}
-		warm := 0 // until ended connections are forgotten as fast as new ones come
-		for begin := time.Now(); time.Since(begin) < 2*time.Second; warm++ {
-			passOver()
-		}
-		runtime.GC()
-		before := cpu(b)
-		b.ReportAllocs()
-		for b.Loop() {
-			passOver()
-		}
-		for a.queued.Load() > 0 {
-			time.Sleep(time.Millisecond)
-		}
-		used := cpu(b) - before
-		n := float64(b.N) * float64(records)
-		b.ReportMetric(n/used.Seconds(), "records/s")
-		b.ReportMetric(float64(used.Nanoseconds())/n, "cpu-ns/record")
-		b.ReportMetric(float64(records), "records/op")
-		cancel()
-		if err := <-done; err != nil {
-			b.Fatal(err)
-		}
-		l := book.Snapshot()[0]
-		if r, c, by := l.Diff(); r != 0 || c != 0 || by != 0 || l.In.Records != uint64((b.N+warm)*records) || told == 0 {
-			b.Fatalf("the books differ: %+v", l)
-		}
-		if t := a.Total(); t.Repeated != 0 || t.HalfTold != 0 || t.Joined != uint64((b.N+warm)*benchConns) {
-			b.Fatalf("not the mix that was meant: %+v", t)
-		}
-	})
+		g.flush()
+	}
+	warm := 0 // until ended connections are forgotten as fast as new ones come
+	for begin := time.Now(); time.Since(begin) < 2*time.Second; warm++ {
+		passOver()
+	}
+	runtime.GC()
+	before := cpu(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		passOver()
+	}
+	for a.queued.Load() > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	used := cpu(b) - before
+	n := float64(b.N) * float64(records)
+	b.ReportMetric(n/used.Seconds(), "records/s")
+	b.ReportMetric(float64(used.Nanoseconds())/n, "cpu-ns/record")
+	b.ReportMetric(float64(records), "records/op")
+	cancel()
+	if err := <-done; err != nil {
+		b.Fatal(err)
+	}
+	l := book.Snapshot()[0]
+	if r, c, by := l.Diff(); r != 0 || c != 0 || by != 0 || l.In.Records != uint64((b.N+warm)*records) || told == 0 {
+		b.Fatalf("the books differ: %+v", l)
+	}
+	conns := uint64((b.N + warm) * benchConns)
+	if steady {
+		conns = benchConns
+	}
+	if t := a.Total(); t.Repeated != 0 || t.HalfTold != 0 || t.InConnections != conns || t.Joined != conns {
+		b.Fatalf("not the mix that was meant: %+v", t)
+	}
 }

@@ -13,7 +13,7 @@ import (
 type shard struct {
 	a    *Aggregator
 	c    *correlate.Correlator
-	in   chan *batch
+	in   chan part
 	out  []flow.Record // correlated, not handed on yet
 	live []flow.Record // first sights, not handed on yet
 
@@ -30,7 +30,7 @@ type Shown struct {
 }
 
 func newShard(a *Aggregator, cfg correlate.Config) *shard {
-	s := &shard{a: a, c: correlate.New(cfg), in: make(chan *batch, a.cfg.Queue)}
+	s := &shard{a: a, c: correlate.New(cfg), in: make(chan part, a.cfg.Queue)}
 	s.out = make([]flow.Record, 0, a.cfg.Batch)
 	s.shown.Store(&Shown{})
 	return s
@@ -41,7 +41,7 @@ func (s *shard) run() {
 	defer tick.Stop()
 	for {
 		select {
-		case b, ok := <-s.in:
+		case p, ok := <-s.in:
 			if !ok {
 				s.c.Drain(time.Now().UnixMilli(), s.emit)
 				s.flush()
@@ -49,7 +49,7 @@ func (s *shard) run() {
 				s.show()
 				return
 			}
-			s.take(b)
+			s.take(p)
 		case <-tick.C:
 			s.c.Expire(time.Now().UnixMilli(), s.emit)
 			s.flush()
@@ -59,20 +59,43 @@ func (s *shard) run() {
 	}
 }
 
-func (s *shard) take(b *batch) {
+func (s *shard) take(p part) {
 	now := time.Now().UnixMilli()
-	watched := s.a.deps.Live != nil || s.a.subs.n.Load() > 0
 	var weight uint64
-	for i := range b.recs {
-		r := &b.recs[i]
-		weight += correlate.Weight(r)
-		if sight := s.c.Observe(now, r, s.emit); watched && sight.News && !sight.Told {
-			s.sight(r, sight.ConnID)
+	var window [correlate.Window]*flow.Record
+	n := len(p.b.Recs)
+	if p.idx != nil {
+		n = len(*p.idx)
+	}
+	for from := 0; from < n; from += len(window) {
+		w := window[:min(len(window), n-from)]
+		for k := range w {
+			i := from + k
+			if p.idx != nil {
+				i = int((*p.idx)[i])
+			}
+			w[k] = &p.b.Recs[i]
+			weight += correlate.Weight(w[k])
 		}
+		s.observe(now, w)
 	}
 	s.flush()
 	s.book(weight)
-	s.a.pool.Put(b)
+	p.b.Release()
+	if p.idx != nil {
+		s.a.lists.Put(p.idx)
+	}
+}
+
+// observe gives a window of records to the Correlator.
+func (s *shard) observe(now int64, w []*flow.Record) {
+	watched := s.a.deps.Live != nil || s.a.subs.n.Load() > 0
+	s.c.Look(w)
+	for k, r := range w {
+		if sight := s.c.ObserveLooked(now, k, r, s.emit); watched && sight.News && !sight.Told {
+			s.sight(r, sight.ConnID)
+		}
+	}
 }
 
 // emit takes one correlated record of the Correlator.

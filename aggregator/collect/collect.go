@@ -34,10 +34,10 @@ type Source struct {
 	Domain    uint32 // observation domain of the newest message
 }
 
-// Handler takes what arrives. HandleBatch may keep nothing of recs after it
-// returns; it may block, which slows that exporter down.
+// Handler takes what arrives. The batch is HandleBatch's own, which must see that it
+// is released; it may block, which slows that exporter down.
 type Handler interface {
-	HandleBatch(src *Source, recs []flow.Record)
+	HandleBatch(src *Source, b *flow.Batch)
 }
 
 // Config says where to listen; an empty address is none.
@@ -105,7 +105,7 @@ func New(cfg Config, deps Deps) (*Collector, error) {
 			c.exporters.former[id] = a
 		}
 	}
-	c.batches.New = func() any { b := make([]flow.Record, 0, batchSize); return &b }
+	c.batches.New = func() any { return flow.NewBatch(batchSize, func(b *flow.Batch) { c.batches.Put(b) }) }
 	return c, nil
 }
 
@@ -259,4 +259,4 @@ func (c *Collector) accept(ctx context.Context, l net.Listener) {
 	}
 }
 
-var _ ipfix.Handler = (*receiver)(nil)
+var _ ipfix.Placer = (*receiver)(nil)

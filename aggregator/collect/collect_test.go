@@ -19,8 +19,9 @@ import (
 
 type counter struct{ records atomic.Int64 }
 
-func (c *counter) HandleBatch(_ *collect.Source, recs []flow.Record) {
-	c.records.Add(int64(len(recs)))
+func (c *counter) HandleBatch(_ *collect.Source, b *flow.Batch) {
+	c.records.Add(int64(len(b.Recs)))
+	b.Release()
 }
 
 func start(t *testing.T, cfg collect.Config) (*collect.Collector, *counter, *ledger.Book) {

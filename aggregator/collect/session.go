@@ -29,7 +29,7 @@ type receiver struct {
 	c       *Collector
 	src     Source
 	dec     *ipfix.Session
-	batch   *[]flow.Record
+	batch   *flow.Batch
 	amount  ledger.Amount // of the batch
 	account *account
 	last    ipfix.Stats
@@ -39,21 +39,26 @@ func (c *Collector) receiver(remote, transport string, o ipfix.SessionOptions) *
 	return &receiver{c: c, src: Source{Remote: remote, Transport: transport}, dec: ipfix.NewSession(o), account: &account{}}
 }
 
-// Record takes one decoded record into the batch.
-func (x *receiver) Record(r *flow.Record) {
+// Place gives the decoder the next place in the batch.
+func (x *receiver) Place(fields *flow.Mask) *flow.Record {
 	if x.batch == nil {
-		x.batch = x.c.batches.Get().(*[]flow.Record)
+		x.batch = x.c.batches.Get().(*flow.Batch)
 	}
-	*x.batch = append(*x.batch, *r)
+	return x.batch.Place(fields)
+}
+
+// Record takes the record in that was decoded there.
+func (x *receiver) Record(r *flow.Record) {
+	x.batch.Commit()
 	x.amount = x.amount.Plus(amountOf(r))
-	if len(*x.batch) == batchSize {
+	if x.batch.Full() {
 		x.flush()
 	}
 }
 
 func amountOf(r *flow.Record) ledger.Amount {
 	a := ledger.Amount{Records: 1}
-	if r.First {
+	if r.Has.Has(flow.FFirst) && r.First {
 		a.Connections = 1
 	}
 	if r.Has.Has(flow.FBytesDelta) {
@@ -73,15 +78,18 @@ func (x *receiver) flush() {
 	if x.batch == nil {
 		return
 	}
+	if len(x.batch.Recs) == 0 { // its first record was cut
+		x.batch.Release()
+		x.batch = nil
+		return
+	}
 	x.src.Domain = x.dec.Domain()
 	x.c.stage.In(x.amount)
 	x.account.add(x.amount)
-	x.c.deps.Handler.HandleBatch(&x.src, *x.batch)
+	x.c.deps.Handler.HandleBatch(&x.src, x.batch)
+	x.batch = nil
 	x.c.stage.Out(x.amount)
 	x.amount = ledger.Amount{}
-	*x.batch = (*x.batch)[:0]
-	x.c.batches.Put(x.batch)
-	x.batch = nil
 }
 
 // settle books what the decoder counted since the last call.

@@ -121,6 +121,8 @@ type Correlator struct {
 	serial uint32
 	hand   uint32 // clock hand of eviction
 	out    flow.Record
+	ahead  [Window]looked
+	warmth uint64 // what Look has read, so that it is read
 }
 
 type held struct{ records, conns, bytes uint64 }
@@ -159,23 +161,26 @@ func (c *Correlator) Held() (records, connections, bytes uint64) {
 // Observe takes one record. It may normalize r in place (empty names become
 // absent). emit may be called before it returns.
 func (c *Correlator) Observe(nowMs int64, r *flow.Record, emit func(*flow.Record)) Sight {
+	normalize(r)
+	key := KeyOf(r)
+	return c.observe(nowMs, r, &key, hashTuple(&key), emit)
+}
+
+func (c *Correlator) observe(nowMs int64, r *flow.Record, key *flow.Tuple, h uint32, emit func(*flow.Record)) Sight {
 	c.clock(nowMs)
 	c.stats.InRecords += Weight(r)
-	normalize(r)
 	if passes(r) {
 		c.pass(r, emit)
 		return Sight{}
 	}
 	side := sideOf(r)
-	key := KeyOf(r)
-	h := hashTuple(&key)
-	i, rel := c.find(&key, h, side, r)
+	i, rel := c.find(key, h, side, r)
 	if rel == relRepeat {
 		c.repeat(i, side, r)
 		return Sight{ConnID: c.slab.at(i).connID}
 	}
 	if i == 0 {
-		i = c.create(&key, h, r, emit)
+		i = c.create(key, h, r, emit)
 	}
 	e := c.slab.at(i)
 	before := e.pendingBytes()

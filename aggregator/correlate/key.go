@@ -37,7 +37,7 @@ func Shard(r *flow.Record) uint32 {
 // Weight is the number of exporters' records that r stands for: what the books
 // count.
 func Weight(r *flow.Record) uint64 {
-	if r.Records > 1 {
+	if r.Has.Has(flow.FRecords) && r.Records > 1 {
 		return uint64(r.Records)
 	}
 	return 1
@@ -101,7 +101,13 @@ func passes(r *flow.Record) bool {
 // sideOf tells which end observed r: Weir's exporters say so; for Antrea's, the
 // source half has a source pod and no destination pod.
 func sideOf(r *flow.Record) int {
-	switch r.SeenBy {
+	// What a record may hold far from its first fields is looked at where it is
+	// present: the rest of it has not been touched by anyone.
+	seenBy := flow.SeenByUnknown
+	if r.Has.Has(flow.FSeenBy) {
+		seenBy = r.SeenBy
+	}
+	switch seenBy {
 	case flow.SeenBySource, flow.SeenByBoth:
 		return sideSrc
 	case flow.SeenByDestination:
@@ -119,7 +125,7 @@ func sideOf(r *flow.Record) int {
 // other node; one dropped where it arrives did leave an entry at the client's.
 func needsOther(r *flow.Record) bool {
 	if r.EgressAction == flow.RuleActionDrop || r.EgressAction == flow.RuleActionReject ||
-		r.IngressAction == flow.RuleActionReject || r.SeenBy == flow.SeenByBoth {
+		r.IngressAction == flow.RuleActionReject || (r.Has.Has(flow.FSeenBy) && r.SeenBy == flow.SeenByBoth) {
 		return false
 	}
 	switch r.FlowType {
@@ -131,7 +137,7 @@ func needsOther(r *flow.Record) bool {
 		return false
 	case flow.FlowTypeUnspecified:
 	}
-	return r.Scope == flow.ScopeCrossNode || r.Scope == flow.ScopeCrossZone
+	return r.Has.Has(flow.FScope) && (r.Scope == flow.ScopeCrossNode || r.Scope == flow.ScopeCrossZone)
 }
 
 // countersOf gives the totals (packets, bytes, reverse packets, reverse bytes)

@@ -143,7 +143,10 @@ func (c *Correlator) state(e *entry, o *end, r *flow.Record) (grown uint8) {
 		e.flags |= entEnded
 	}
 	// Antrea says the end of a connection with flowEndReason 3 alone.
-	final := r.Final || (!r.Has.Has(flow.FFinal) && r.EndReason == flow.EndReasonEnd)
+	final := r.EndReason == flow.EndReasonEnd
+	if r.Has.Has(flow.FFinal) {
+		final = r.Final
+	}
 	if final && o.flags&endFinal == 0 {
 		o.flags |= endFinal
 		if e.finalAt == 0 {

@@ -41,6 +41,14 @@ type Handler interface {
 	Ledger(row *LedgerRow)
 }
 
+// Placer is a Handler that says where the next record is to be decoded, so that it
+// need not be copied. Place gives a record that is zero but for fields, which are
+// written all; Record follows with the same pointer, unless the record was cut.
+type Placer interface {
+	Handler
+	Place(fields *flow.Mask) *flow.Record
+}
+
 // Stats counts what a session has met. All are totals since the session began.
 type Stats struct {
 	Messages, Records, OptionsRecords    uint64
@@ -433,12 +441,17 @@ func (s *Session) replay(nowMs int64, d *domain, id uint16, h Handler) {
 }
 
 func (s *Session) dataRecords(t *Template, b []byte, h Handler) error {
-	if s.recFor != t {
+	p, places := h.(Placer)
+	r := &s.rec
+	if !places && s.recFor != t {
 		s.rec = flow.Record{}
 		s.recFor = t
 	}
 	for len(b) >= t.minLen {
-		rest, ok := s.in.record(&s.rec, t, b)
+		if places {
+			r = p.Place(&t.mask)
+		}
+		rest, ok := s.in.record(r, t, b)
 		if !ok {
 			s.Stats.BadRecord++
 			s.recFor = nil
@@ -446,7 +459,7 @@ func (s *Session) dataRecords(t *Template, b []byte, h Handler) error {
 		}
 		b = rest
 		s.Stats.Records++
-		h.Record(&s.rec)
+		h.Record(r)
 	}
 	return s.padding(t, b)
 }

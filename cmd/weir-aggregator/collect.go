@@ -20,9 +20,9 @@ type collector struct {
 
 func (c collector) Run(ctx context.Context) error { return c.Collector.Run(ctx, c.drain) }
 
-type take func([]flow.Record)
+type take func(*flow.Batch)
 
-func (t take) HandleBatch(_ *collect.Source, recs []flow.Record) { t(recs) }
+func (t take) HandleBatch(_ *collect.Source, b *flow.Batch) { t(b) }
 
 func makeCollector(cfg *config.Aggregator, deps collect.Deps) (collector, error) {
 	c := collect.DefaultConfig()

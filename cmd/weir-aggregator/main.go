@@ -101,7 +101,7 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 	if err != nil {
 		return nil, err
 	}
-	col, err := makeCollector(cfg, collect.Deps{Log: log, Book: book, Handler: take(agg.Take), ServerTLS: tls.collect, Former: former.Notes})
+	col, err := makeCollector(cfg, collect.Deps{Log: log, Book: book, Handler: take(agg.TakeBatch), ServerTLS: tls.collect, Former: former.Notes})
 	if err != nil {
 		return nil, err
 	}

@@ -30,11 +30,12 @@ type sinkhole struct {
 	recs  int
 }
 
-func (s *sinkhole) HandleBatch(_ *collect.Source, recs []flow.Record) {
+func (s *sinkhole) HandleBatch(_ *collect.Source, b *flow.Batch) {
+	defer b.Release()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i := range recs {
-		s.ports[recs[i].SrcPort]++
+	for i := range b.Recs {
+		s.ports[b.Recs[i].SrcPort]++
 		s.recs++
 	}
 }

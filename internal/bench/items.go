@@ -104,5 +104,6 @@ func items() []item {
 		{name: "collect-correlate", pkg: "./aggregator", bench: "^BenchmarkCollectCorrelate$", ours: "CollectCorrelate/weir", unit: "cpu-ns/record", limit: 1000},
 		{name: "collect-goflow2", pkg: "./aggregator", bench: "^BenchmarkCollectCorrelate$", ours: "CollectCorrelate/weir", anchor: "CollectCorrelate/goflow2", unit: "cpu-ns/record", min: 1},
 		{name: "collect-nfacctd", pkg: "./aggregator", bench: "^BenchmarkCollectCorrelate$", ours: "CollectCorrelate/weir", anchor: "CollectCorrelate/nfacctd", unit: "cpu-ns/record", min: 1},
+		{name: "collect-nfacctd-steady", pkg: "./aggregator", bench: "^BenchmarkCollectCorrelate$", ours: "CollectCorrelate/weir-steady", anchor: "CollectCorrelate/nfacctd-steady", unit: "cpu-ns/record", min: 1},
 	}
 }
