@@ -153,6 +153,22 @@ const (
 // PolicyTypeWords are the words of PolicyType.
 var PolicyTypeWords = []string{"none", "k8s", "antrea_np", "antrea_cnp", "k8s_cnp"}
 
+// PolicyEval says what the cluster's NetworkPolicies say of a connection. It is
+// evaluated from their texts, not observed: what the datapath did is the outcome.
+type PolicyEval uint8
+
+// The results of an evaluation.
+const (
+	PolicyEvalNone        PolicyEval = iota
+	PolicyEvalUnprotected            // no policy selects either end
+	PolicyEvalAllowed                // every selected end has a rule that allows it
+	PolicyEvalDenied                 // a selected end has none
+	PolicyEvalUndefined              // a selected end, and a protocol of which NetworkPolicy says nothing
+)
+
+// PolicyEvalWords are the words of PolicyEval.
+var PolicyEvalWords = []string{"none", "unprotected", "allowed", "denied", "undefined"}
+
 // UUID is 16 raw bytes; the zero value is absent.
 type UUID = [16]byte
 

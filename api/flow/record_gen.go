@@ -139,10 +139,12 @@ const (
 	FRecords                           // records
 	FID                                // id
 	FSince                             // since
+	FPolicyEval                        // policy.eval
+	FPolicyEvalWhy                     // policy.eval_why
 )
 
 // NumFields is the number of rows of the schema.
-const NumFields = 127
+const NumFields = 129
 
 // Record is one flow record. A field holds a value only where Has says so;
 // otherwise it is its zero value. Units and meaning stand in schema.go.
@@ -276,6 +278,8 @@ type Record struct {
 	Records            uint32     // records: exporters' records that this one stands for (records)
 	ID                 UUID       // id: deterministic number of this record, for deduplication
 	Since              int64      // since: from when the deltas count: the end of the record before, or the start (ms)
+	PolicyEval         PolicyEval // policy.eval: what the NetworkPolicies in force at the start say of the connection: evaluated, not observed
+	PolicyEvalWhy      string     // policy.eval_why: the rules that allow it, or the policies that deny it and the nearest allow
 }
 
 // Offsets gives the place of each field in a Record, in bytes.
@@ -407,6 +411,8 @@ var Offsets = [NumFields]uintptr{
 	unsafe.Offsetof(Record{}.Records),
 	unsafe.Offsetof(Record{}.ID),
 	unsafe.Offsetof(Record{}.Since),
+	unsafe.Offsetof(Record{}.PolicyEval),
+	unsafe.Offsetof(Record{}.PolicyEvalWhy),
 }
 
 // SetStart sets start and marks it present.
@@ -805,6 +811,12 @@ func (r *Record) SetID(v UUID) { r.ID = v; r.Has.Set(FID) }
 // SetSince sets since and marks it present.
 func (r *Record) SetSince(v int64) { r.Since = v; r.Has.Set(FSince) }
 
+// SetPolicyEval sets policy.eval and marks it present.
+func (r *Record) SetPolicyEval(v PolicyEval) { r.PolicyEval = v; r.Has.Set(FPolicyEval) }
+
+// SetPolicyEvalWhy sets policy.eval_why and marks it present.
+func (r *Record) SetPolicyEvalWhy(v string) { r.PolicyEvalWhy = v; r.Has.Set(FPolicyEvalWhy) }
+
 // EnumWords gives the words of each enum field, by FieldID; bit sets give the word of each bit.
 var EnumWords = [NumFields][]string{
 	FEndReason:         EndReasonWords,
@@ -821,4 +833,5 @@ var EnumWords = [NumFields][]string{
 	FDstKind:           EndKindWords,
 	FSrcNameVia:        NameViaWords,
 	FDstNameVia:        NameViaWords,
+	FPolicyEval:        PolicyEvalWords,
 }

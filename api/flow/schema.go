@@ -230,6 +230,9 @@ var Fields = []Field{
 	{"id", "ID", TypeUUID, "", "", []Element{el(PENWeir, 55, "weirRecordID", EncOctets, 16)}, "deterministic number of this record, for deduplication", "not correlated"},
 	// history
 	{"since", "Since", TypeMillis, "", "ms", []Element{el(PENWeir, 56, "weirDeltaStartMilliseconds", EncMillis, 8)}, "from when the deltas count: the end of the record before, or the start", "not correlated, or the first record of a connection whose start is not known"},
+	// evaluated, not observed
+	{"policy.eval", "PolicyEval", TypeU8, "PolicyEval", "", u(PENWeir, 90, "weirPolicyEval", 1), "what the NetworkPolicies in force at the start say of the connection: evaluated, not observed", "no end is a pod, or policies are not read"},
+	{"policy.eval_why", "PolicyEvalWhy", TypeString, "", "", s(PENWeir, 91, "weirPolicyEvalWhy"), "the rules that allow it, or the policies that deny it and the nearest allow", "as policy.eval"},
 }
 
 // PresenceElement carries Record.Has on the Weir-to-Weir link, so that absent

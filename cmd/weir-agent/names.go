@@ -177,6 +177,7 @@ func (n *names) objects(emit func(float64, ...string)) {
 		{"EndpointSlice", st.EndpointSlices},
 		{"ReplicaSet", st.ReplicaSets},
 		{"Namespace", st.Namespaces},
+		{"NetworkPolicy", st.NetworkPolicies},
 	} {
 		emit(float64(x.count), x.kind)
 	}

@@ -24,12 +24,18 @@ const maxTexts = 4096
 type Enricher struct {
 	cfg   Config
 	idx   cluster.Reader
+	judge *judge // nil where policies are not known
 	texts map[[16]byte]string
 }
 
-// New makes an Enricher that names what idx knows.
+// New makes an Enricher that names what idx knows. An idx that is a
+// cluster.PolicyReader too lets it judge connections by NetworkPolicies.
 func New(cfg Config, idx cluster.Reader) *Enricher {
-	return &Enricher{cfg: cfg, idx: idx, texts: map[[16]byte]string{}}
+	e := &Enricher{cfg: cfg, idx: idx, texts: map[[16]byte]string{}}
+	if p, ok := idx.(cluster.PolicyReader); ok {
+		e.judge = newJudge(p)
+	}
+	return e
 }
 
 // end is one end of a connection, as far as it is known.
@@ -71,6 +77,7 @@ func (e *Enricher) Fill(nowMs int64, x *track.Export, r *flow.Record) {
 	e.fillDestination(c, r, &dst)
 	e.fillRelation(r, &src, &dst)
 	e.fillSNAT(c, r, &dst)
+	e.fillPolicy(c, r, &src, &dst, at)
 }
 
 // times are the times at which an address is looked up, the preferred one first.

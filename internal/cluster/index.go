@@ -31,6 +31,7 @@ type Identity struct {
 	UID             UID          // of the pod
 	Workload        string       // Kind/name
 	Labels          string       // JSON
+	Ports           []Port       // of the pod's containers
 	node            *nodeRef
 }
 
@@ -106,6 +107,10 @@ type Index struct {
 	cidrs    map[netip.Prefix][]cidrHolder
 	bits     []uint8 // prefix lengths in cidrs, longest first, of the 16-byte form
 	backends map[key][]*ServicePort
+
+	policies  map[string]*policies // by namespace
+	nsLabels  map[string]string
+	policyGen uint64
 }
 
 var _ Reader = (*Index)(nil)

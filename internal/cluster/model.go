@@ -13,6 +13,7 @@ import (
 // Stats are a Model's numbers. Read them from any goroutine.
 type Stats struct {
 	Pods, Nodes, Services, EndpointSlices, ReplicaSets, Namespaces int
+	NetworkPolicies                                                int // in force
 	Spans                                                          int // claims held, open and ended
 	Events                                                         uint64
 	Evicted                                                        Evicted
@@ -59,6 +60,7 @@ func NewModel(lim Limits) *Model {
 		idx: &Index{
 			ends: newTable[Identity](lim), host: newTable[Identity](lim), services: newTable[ServicePort](lim),
 			cidrs: map[netip.Prefix][]cidrHolder{}, backends: map[key][]*ServicePort{},
+			policies: map[string]*policies{}, nsLabels: map[string]string{},
 		},
 		pods: map[string]*podState{}, nodes: map[string]*nodeRef{}, services: map[string]*svcState{},
 		slices: map[string]*EndpointSlice{}, bySvc: map[string]map[string]*EndpointSlice{},
@@ -89,11 +91,9 @@ func (m *Model) Apply(nowMs int64, e Event) {
 	case e.ReplicaSet != nil:
 		m.applyReplicaSet(e.ReplicaSet, e.Delete)
 	case e.Namespace != nil:
-		if e.Delete {
-			delete(m.ns, e.Namespace.Name)
-		} else {
-			m.ns[e.Namespace.Name] = e.Namespace
-		}
+		m.applyNamespace(e.Namespace, e.Delete)
+	case e.NetworkPolicy != nil:
+		m.applyPolicy(nowMs, e.NetworkPolicy, e.Delete)
 	}
 	if m.n.Events&255 == 0 {
 		m.Expire(nowMs)
@@ -108,6 +108,7 @@ func (m *Model) Expire(nowMs int64) {
 	m.idx.ends.expire(h)
 	m.idx.host.expire(h)
 	m.idx.services.expire(h)
+	m.expirePolicies(nowMs)
 	m.publish()
 }
 
@@ -211,7 +212,7 @@ func (m *Model) dropPod(k string, st *podState, end int64) {
 func (m *Model) identity(p *Pod) *Identity {
 	id := &Identity{
 		Kind: flow.EndPod, Namespace: p.Namespace, Name: p.Name, UID: p.UID,
-		Labels: p.Labels, Workload: m.workload(p), node: m.nodes[p.Node],
+		Labels: p.Labels, Ports: p.Ports, Workload: m.workload(p), node: m.nodes[p.Node],
 	}
 	if p.HostNetwork {
 		id.Kind = flow.EndHostPod

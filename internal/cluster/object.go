@@ -83,11 +83,12 @@ type ReplicaSet struct {
 // Event is one change of one object: exactly one pointer is set. With Delete, only
 // the object's names have to be filled.
 type Event struct {
-	Delete     bool
-	Pod        *Pod
-	Namespace  *Namespace
-	Node       *Node
-	Service    *Service
-	Endpoints  *EndpointSlice
-	ReplicaSet *ReplicaSet
+	Delete        bool
+	Pod           *Pod
+	Namespace     *Namespace
+	Node          *Node
+	Service       *Service
+	Endpoints     *EndpointSlice
+	ReplicaSet    *ReplicaSet
+	NetworkPolicy *NetworkPolicy
 }

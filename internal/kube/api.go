@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -30,11 +31,12 @@ func Rules() []rbacv1.PolicyRule {
 		{APIGroups: []string{""}, Resources: []string{"namespaces", "nodes", "pods", "services"}, Verbs: lw},
 		{APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices"}, Verbs: lw},
 		{APIGroups: []string{"apps"}, Resources: []string{"replicasets"}, Verbs: lw},
+		{APIGroups: []string{"networking.k8s.io"}, Resources: []string{"networkpolicies"}, Verbs: lw},
 	}
 }
 
 // resources is the number of kinds in Rules: each has one watch.
-const resources = 6
+const resources = 7
 
 // grace is how long a watch may be away before the source counts as stale: the
 // API server ends every watch after some minutes, and the next one follows at once.
@@ -136,6 +138,7 @@ func (a *API) Run(ctx context.Context) error {
 	for _, inf := range []cache.SharedIndexInformer{
 		typed.Core().V1().Nodes().Informer(), typed.Core().V1().Namespaces().Informer(), typed.Core().V1().Pods().Informer(),
 		typed.Core().V1().Services().Informer(), typed.Discovery().V1().EndpointSlices().Informer(), meta.ForResource(rs).Informer(),
+		typed.Networking().V1().NetworkPolicies().Informer(),
 	} {
 		if err := inf.SetWatchErrorHandlerWithContext(a.watchFailed); err != nil {
 			return fmt.Errorf("prepare watch: %w", err)
@@ -184,6 +187,8 @@ func (a *API) object(o any, del bool) {
 		e.Service = service(v)
 	case *discoveryv1.EndpointSlice:
 		e.Endpoints = endpoints(v)
+	case *networkingv1.NetworkPolicy:
+		e.NetworkPolicy = networkPolicy(v)
 	case *metav1.PartialObjectMetadata:
 		e.ReplicaSet = replicaSet(&v.ObjectMeta)
 	default:

@@ -17,6 +17,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
@@ -193,6 +194,10 @@ func loadObject(place string, head metav1.TypeMeta, b []byte, objs map[ref]objec
 		if s := new(discoveryv1.EndpointSlice); read(s) {
 			e.Endpoints, bad = endpoints(s), checkSlice(s)
 		}
+	case "networking.k8s.io/v1/NetworkPolicy":
+		if p := new(networkingv1.NetworkPolicy); read(p) {
+			e.NetworkPolicy, bad = networkPolicy(p), checkPolicy(p)
+		}
 	case "apps/v1/ReplicaSet":
 		r := new(metav1.PartialObjectMetadata) // only its owner is of use
 		o = r
@@ -200,7 +205,7 @@ func loadObject(place string, head metav1.TypeMeta, b []byte, objs map[ref]objec
 			e.ReplicaSet = replicaSet(&r.ObjectMeta)
 		}
 	default:
-		return fmt.Errorf("%s: apiVersion %q kind %q names no flow: keep Pod, Node, Service, Namespace (v1), EndpointSlice (discovery.k8s.io/v1) and ReplicaSet (apps/v1) here", place, head.APIVersion, head.Kind)
+		return fmt.Errorf("%s: apiVersion %q kind %q names no flow: keep Pod, Node, Service, Namespace (v1), EndpointSlice (discovery.k8s.io/v1), ReplicaSet (apps/v1) and NetworkPolicy (networking.k8s.io/v1) here", place, head.APIVersion, head.Kind)
 	}
 	name := o.GetName()
 	if name != "" {
@@ -340,6 +345,11 @@ func always(e *cluster.Event) {
 		n := *e.Node
 		n.StartMs = 1
 		e.Node = &n
+	}
+	if e.NetworkPolicy != nil && e.NetworkPolicy.StartMs == 0 {
+		p := *e.NetworkPolicy
+		p.StartMs = 1
+		e.NetworkPolicy = &p
 	}
 	if e.Service != nil && e.Service.StartMs == 0 {
 		s := *e.Service

@@ -85,13 +85,26 @@ func TestLoadErrors(t *testing.T) {
 		{"address", "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: b}\nstatus: {podIPs: [{ip: 10.0.0.1}, {ip: 10.0.0.256}]}\n", `a.yaml: document 1: Pod a: status.podIPs[1].ip: "10.0.0.256" is no IP address`},
 		{"port", "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: b}\nspec: {ports: [{port: 70000}]}\n", `a.yaml: document 1: Service a: spec.ports[0].port: 70000 is no port: 1 to 65535`},
 		{"protocol", "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: b}\nspec: {ports: [{port: 70, protocol: tcp}]}\n", `a.yaml: document 1: Service a: spec.ports[0].protocol: "tcp" is no protocol: TCP, UDP or SCTP`},
-		{"kind", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n", `a.yaml: document 1: apiVersion "apps/v1" kind "Deployment" names no flow: keep Pod, Node, Service, Namespace (v1), EndpointSlice (discovery.k8s.io/v1) and ReplicaSet (apps/v1) here`},
+		{"kind", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n", `a.yaml: document 1: apiVersion "apps/v1" kind "Deployment" names no flow: keep Pod, Node, Service, Namespace (v1), EndpointSlice (discovery.k8s.io/v1), ReplicaSet (apps/v1) and NetworkPolicy (networking.k8s.io/v1) here`},
 		{"no name", "apiVersion: v1\nkind: Pod\nmetadata: {namespace: b}\n", `a.yaml: document 1: Pod: metadata.name is missing`},
 		{"no namespace", "apiVersion: v1\nkind: Pod\nmetadata: {name: b}\n", `a.yaml: document 1: Pod b: metadata.namespace is missing: write default if that is meant`},
 		{"twice", "apiVersion: v1\nkind: Node\nmetadata: {name: b}\n---\napiVersion: v1\nkind: Node\nmetadata: {name: b}\n", `a.yaml: document 2: Node b: stands here twice, first in DIR/a.yaml: document 1: Node b`},
 		{"syntax", "apiVersion: v1\nkind: [Node\n", `a.yaml: document 1: line 2: did not find expected ',' or ']'`},
 		{"in a list", "apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: Node, metadata: {name: no1}, x: 1}]\n", `a.yaml: document 1: items[0]: Node no1: unknown field "x"`},
 		{"CIDR", "apiVersion: v1\nkind: Node\nmetadata: {name: no1}\nspec: {podCIDR: 10.0.0.0}\n", `a.yaml: document 1: Node no1: spec.podCIDRs: "10.0.0.0" is no CIDR`},
+		{"policy field", "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a, namespace: b}\nspec: {podSelektor: {}}\n", `a.yaml: document 1: NetworkPolicy a: unknown field "spec.podSelektor"`},
+		{"policy type", "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a, namespace: b}\nspec: {podSelector: {}, policyTypes: [In]}\n", `a.yaml: document 1: NetworkPolicy a: spec.policyTypes[0]: "In" is unknown: use Ingress or Egress`},
+		{"policy operator", "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a, namespace: b}\nspec: {podSelector: {matchExpressions: [{key: a, operator: in, values: [b]}]}}\n", `a.yaml: document 1: NetworkPolicy a: spec.podSelector.matchExpressions[0].operator: "in" is unknown: use In, NotIn, Exists or DoesNotExist`},
+		{"policy values", "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a, namespace: b}\nspec: {podSelector: {matchExpressions: [{key: a, operator: In}]}}\n", `a.yaml: document 1: NetworkPolicy a: spec.podSelector.matchExpressions[0].values: operator In needs at least one value`},
+		{"policy no values", "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a, namespace: b}\nspec: {podSelector: {}, ingress: [{from: [{namespaceSelector: {matchExpressions: [{key: a, operator: Exists, values: [b]}]}}]}]}\n", `a.yaml: document 1: NetworkPolicy a: spec.ingress[0].from[0].namespaceSelector.matchExpressions[0].values: operator Exists takes none`},
+		{"policy peer", "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a, namespace: b}\nspec: {podSelector: {}, ingress: [{from: [{}]}]}\n", `a.yaml: document 1: NetworkPolicy a: spec.ingress[0].from[0]: a peer needs ipBlock, podSelector or namespaceSelector`},
+		{"policy two peers", "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a, namespace: b}\nspec: {podSelector: {}, egress: [{to: [{podSelector: {}, ipBlock: {cidr: 10.0.0.0/8}}]}]}\n", `a.yaml: document 1: NetworkPolicy a: spec.egress[0].to[0]: ipBlock and selectors exclude each other: make them two peers`},
+		{"policy block", "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a, namespace: b}\nspec: {podSelector: {}, egress: [{to: [{ipBlock: {cidr: 10.0.0.0}}]}]}\n", `a.yaml: document 1: NetworkPolicy a: spec.egress[0].to[0].ipBlock.cidr: "10.0.0.0" is no CIDR`},
+		{"policy except", "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a, namespace: b}\nspec: {podSelector: {}, egress: [{to: [{ipBlock: {cidr: 10.0.0.0/8, except: [11.0.0.0/16]}}]}]}\n", `a.yaml: document 1: NetworkPolicy a: spec.egress[0].to[0].ipBlock.except[0]: "11.0.0.0/16" is no CIDR within 10.0.0.0/8`},
+		{"policy port", "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a, namespace: b}\nspec: {podSelector: {}, ingress: [{ports: [{port: 0}]}]}\n", `a.yaml: document 1: NetworkPolicy a: spec.ingress[0].ports[0].port: 0 is no port: 1 to 65535`},
+		{"policy end port", "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a, namespace: b}\nspec: {podSelector: {}, ingress: [{ports: [{port: 80, endPort: 79}]}]}\n", `a.yaml: document 1: NetworkPolicy a: spec.ingress[0].ports[0].endPort: 79 is below port 80`},
+		{"policy named range", "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a, namespace: b}\nspec: {podSelector: {}, ingress: [{ports: [{port: web, endPort: 79}]}]}\n", `a.yaml: document 1: NetworkPolicy a: spec.ingress[0].ports[0].port: a named port needs a name, and takes no endPort`},
+		{"policy protocol", "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a, namespace: b}\nspec: {podSelector: {}, ingress: [{ports: [{protocol: ICMP}]}]}\n", `a.yaml: document 1: NetworkPolicy a: spec.ingress[0].ports[0].protocol: "ICMP" is no protocol: TCP, UDP or SCTP`},
 	} {
 		dir := t.TempDir()
 		write(t, dir, "a.yaml", c.yaml)
@@ -180,5 +193,40 @@ func TestHostNode(t *testing.T) {
 	e, err := HostNode("h")
 	if err != nil || e.Node.Name != "h" {
 		t.Error(e, err)
+	}
+}
+
+// TestNetworkPolicy reads every part of a policy.
+func TestNetworkPolicy(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "a.yaml", `apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: p, namespace: shop, uid: 00000000-0000-4000-8000-00000000000b, creationTimestamp: "2026-01-01T00:00:00Z"}
+spec:
+  podSelector: {matchLabels: {z: "1", a: "2"}, matchExpressions: [{key: k, operator: NotIn, values: [v]}]}
+  ingress:
+  - from: [{namespaceSelector: {}, podSelector: {matchLabels: {app: web}}}, {ipBlock: {cidr: 10.0.0.7/8, except: [10.1.0.0/16]}}]
+    ports: [{port: 80}, {port: http}, {protocol: UDP, port: 53, endPort: 55}, {protocol: SCTP}]
+  egress: [{}]
+`)
+	got, err := Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, web := cluster.Selector{}, cluster.Selector{{Key: "app", Op: cluster.In, Values: []string{"web"}}}
+	want := []cluster.Event{{NetworkPolicy: &cluster.NetworkPolicy{
+		Namespace: "shop", Name: "p", UID: cluster.UID{6: 0x40, 8: 0x80, 15: 11}, StartMs: 1767225600000, Ingress: true, Egress: true,
+		Pods: cluster.Selector{{Key: "a", Op: cluster.In, Values: []string{"2"}}, {Key: "z", Op: cluster.In, Values: []string{"1"}}, {Key: "k", Op: cluster.NotIn, Values: []string{"v"}}},
+		IngressRules: []cluster.PolicyRule{{
+			Peers: []cluster.PolicyPeer{
+				{Namespaces: &all, Pods: &web},
+				{Block: netip.MustParsePrefix("10.0.0.0/8"), Except: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}},
+			},
+			Ports: []cluster.PolicyPort{{Proto: 6, From: 80, To: 80}, {Proto: 6, Name: "http"}, {Proto: 17, From: 53, To: 55}, {Proto: 132}},
+		}},
+		EgressRules: []cluster.PolicyRule{{}},
+	}}}
+	if d := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); d != "" {
+		t.Error(d)
 	}
 }

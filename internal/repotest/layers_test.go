@@ -24,6 +24,7 @@ var layer = map[string]int{
 	"internal/version":     0,
 	"internal/selector":    1,
 	"api/ipfix":            1,
+	"policy/eval":          1,
 	"exporter/track":       1,
 	"exporter/enrich":      1,
 	"exporter/coverage":    1,
@@ -57,7 +58,16 @@ var trees = map[string]int{"sinks/": 2, "cmd/": 4, "internal/gen/": 4, "internal
 var testOnly = []string{"internal/testenv", "internal/repotest", "test/", "internal/peer", "api/flow/flowtest"}
 
 // pure packages have no clock, no goroutine, no I/O.
-var pure = []string{"api/", "internal/cluster", "exporter/track", "exporter/enrich", "exporter/coverage", "exporter/pressure", "aggregator/correlate"}
+var pure = []string{
+	"api/",
+	"policy/",
+	"internal/cluster",
+	"exporter/track",
+	"exporter/enrich",
+	"exporter/coverage",
+	"exporter/pressure",
+	"aggregator/correlate",
+}
 
 // banned is what a pure package must not call or import.
 var (

@@ -150,6 +150,7 @@ func testRights(t *testing.T, c *kubernetes.Clientset) {
 		{"weir-agent", "watch", "", "namespaces", true},
 		{"weir-agent", "watch", "discovery.k8s.io", "endpointslices", true},
 		{"weir-agent", "list", "apps", "replicasets", true},
+		{"weir-agent", "watch", "networking.k8s.io", "networkpolicies", true},
 		{"weir-agent", "get", "", "secrets", false},
 		{"weir-agent", "list", "", "secrets", false},
 		{"weir-agent", "get", "", "configmaps", false},

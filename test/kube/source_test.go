@@ -11,7 +11,9 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/weirnet/weir/api/flow"
@@ -196,9 +198,10 @@ func testSource(t *testing.T, p *plane) {
 	done := make(chan error, 1)
 	go func() { done <- s.src.Run(ctx) }()
 	eventually(t, "synced with the agent's own account", s.src.Ready)
-	eventually(t, "all watches open", func() bool { return s.src.Status().Watches == 6 && !s.src.Status().Stale })
+	eventually(t, "all watches open", func() bool { return s.src.Status().Watches == 7 && !s.src.Status().Stale })
 	checkStatic(t, s.m.Index())
 
+	s.police()
 	s.recreate()
 	var least atomic.Int64
 	least.Store(1 << 40)
@@ -218,6 +221,43 @@ func testSource(t *testing.T, p *plane) {
 		t.Errorf("two outages and no error counted: %+v", st)
 	}
 	t.Logf("%d holders of one address, each found at its time before, during and after both outages; %+v", len(s.truth), s.m.Stats())
+}
+
+// police makes, changes and deletes a NetworkPolicy as the API server stores it.
+func (s *story) police() {
+	s.t.Helper()
+	api := s.c.NetworkingV1().NetworkPolicies("shop")
+	np, err := api.Create(s.t.Context(), &networkingv1.NetworkPolicy{
+		ObjectMeta: metav1.ObjectMeta{Name: "front-in"},
+		Spec: networkingv1.NetworkPolicySpec{
+			PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{"app": "front"}},
+			Ingress:     []networkingv1.NetworkPolicyIngressRule{{Ports: []networkingv1.NetworkPolicyPort{{Port: &intstr.IntOrString{IntVal: 8080}}}}},
+		},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	text := func() string {
+		set := s.m.Index().Policies("shop", now()+2000)
+		if set == nil {
+			return ""
+		}
+		p := set.Policies[0]
+		return fmt.Sprint(p.Name, " ", p.Pods, " ", p.Ingress, " ", p.Egress, " ", p.IngressRules)
+	}
+	eventually(s.t, "the policy, defaulted", func() bool { return text() == "front-in app=front true false [{[] [{6  8080 8080}]}]" })
+	if l := s.m.Index().NamespaceLabels("shop"); l != `{"kubernetes.io/metadata.name":"shop"}` {
+		s.t.Errorf("labels of the namespace: %s", l)
+	}
+	np.Spec.Ingress = nil
+	if _, err := api.Update(s.t.Context(), np, metav1.UpdateOptions{}); err != nil {
+		s.t.Fatal(err)
+	}
+	eventually(s.t, "the policy, changed", func() bool { return text() == "front-in app=front true false []" })
+	if err := api.Delete(s.t.Context(), np.Name, metav1.DeleteOptions{}); err != nil {
+		s.t.Fatal(err)
+	}
+	eventually(s.t, "no policy", func() bool { return text() == "" })
 }
 
 // recreate gives the address to another pod, and to one of the same name.
