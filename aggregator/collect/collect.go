@@ -69,6 +69,7 @@ type Stats struct {
 	Messages, Records, LedgerRows, Templates atomic.Uint64
 	Malformed, SequenceLost, UnknownSets     atomic.Uint64
 	TLSFailures                              atomic.Uint64
+	Facts, FactsRefused                      atomic.Uint64
 }
 
 // Collector listens. Run it once.
@@ -84,6 +85,7 @@ type Collector struct {
 	conns     map[net.Conn]struct{}
 	draining  bool
 	exporters exporters
+	facts     facts
 	wg        sync.WaitGroup
 	batches   sync.Pool
 	ready     atomic.Bool

@@ -74,6 +74,14 @@ func (x *receiver) Ledger(row *ipfix.LedgerRow) {
 	x.c.exporters.take(row, x.account)
 }
 
+// Fact takes what a node says of itself.
+func (x *receiver) Fact(row *ipfix.FactRow) {
+	x.c.Stats.Facts.Add(1)
+	if !x.c.facts.take(row) {
+		x.c.Stats.FactsRefused.Add(1)
+	}
+}
+
 func (x *receiver) flush() {
 	if x.batch == nil {
 		return

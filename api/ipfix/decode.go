@@ -85,6 +85,7 @@ type Session struct {
 	rec     flow.Record
 	recFor  *Template // the template that filled rec last
 	row     LedgerRow
+	fact    FactRow
 	held    int
 	elems   int    // of all templates
 	late    uint64 // records decoded now whose numbers belong to earlier messages

@@ -67,7 +67,7 @@ func wellFormed() [][]byte {
 	var out [][]byte
 	for _, s := range []Set{WeirLink(), WeirAggregated(), AntreaExporter(), AntreaAggregator(), AntreaProxy(), IANA()} {
 		enc := NewEncoder(9, EncoderOptions{})
-		for _, tm := range append(s.Templates(), LedgerTemplate()) {
+		for _, tm := range append(s.Templates(), LedgerTemplate(), FactTemplate()) {
 			enc.AddTemplate(tm)
 		}
 		for n := range 4 {
@@ -75,6 +75,7 @@ func wellFormed() [][]byte {
 			enc.Append(s.For(&r), &r)
 		}
 		enc.AppendLedger(&LedgerRow{"node", "boot", "send", "lost", "full", 1, 2, 3, 4})
+		enc.AppendFact(&FactRow{"node", "boot", "coverage", "host/v6", "no", "why", "do", -1, 4})
 		out = append(out, bytes.Clone(enc.Take(5)))
 	}
 	return out

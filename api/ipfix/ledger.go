@@ -76,12 +76,12 @@ func (e *Encoder) AppendLedger(row *LedgerRow) bool {
 	return true
 }
 
-// optionsRecords reads the data of an options template. Rows of the ledger go to
-// the handler; what other options say is counted and passed over.
+// optionsRecords reads the data of an options template. Rows of the ledger and
+// facts go to the handler; what other options say is counted and passed over.
 func (s *Session) optionsRecords(t *Template, b []byte, h Handler) error {
 	for len(b) >= t.minLen {
-		s.row = LedgerRow{}
-		ledger := false
+		s.row, s.fact = LedgerRow{}, FactRow{}
+		ledger, fact := false, false
 		for i := range t.options {
 			n := int(t.options[i].Len)
 			if n == VarLen {
@@ -96,12 +96,16 @@ func (s *Session) optionsRecords(t *Template, b []byte, h Handler) error {
 			}
 			if t.options[i].PEN == flow.PENWeir {
 				ledger = s.ledgerField(t.options[i].ID, b[:n]) || ledger
+				fact = s.factField(t.options[i].ID, b[:n]) || fact
 			}
 			b = b[n:]
 		}
 		s.Stats.OptionsRecords++
 		if ledger {
 			h.Ledger(&s.row)
+		}
+		if f, ok := h.(FactHandler); ok && fact {
+			f.Fact(&s.fact)
 		}
 	}
 	return s.padding(t, b)

@@ -45,12 +45,14 @@ func sample(n int, v6 bool) flow.Record {
 }
 
 type catcher struct {
-	recs []flow.Record
-	rows []LedgerRow
+	recs  []flow.Record
+	rows  []LedgerRow
+	facts []FactRow
 }
 
 func (c *catcher) Record(r *flow.Record) { c.recs = append(c.recs, *r) }
 func (c *catcher) Ledger(row *LedgerRow) { c.rows = append(c.rows, *row) }
+func (c *catcher) Fact(row *FactRow)     { c.facts = append(c.facts, *row) }
 func cmpRec(a, b flow.Record) string {
 	return cmp.Diff(a, b, cmp.Comparer(func(x, y netip.Addr) bool { return x == y }))
 }
@@ -138,5 +140,43 @@ func TestSequenceCountsDataRecordsOnly(t *testing.T) {
 	}
 	if want := 100 + 1 - n + uint64(missing); s.Stats.SequenceLost != want {
 		t.Fatalf("sequence lost %d, want %d", s.Stats.SequenceLost, want)
+	}
+}
+
+// TestFactSurvives: facts come back as they were, between rows of the books, and a
+// handler that does not know them is not disturbed.
+func TestFactSurvives(t *testing.T) {
+	enc := NewEncoder(7, EncoderOptions{})
+	enc.AddTemplate(FactTemplate())
+	enc.AddTemplate(LedgerTemplate())
+	want := []FactRow{
+		{"node-1", "boot", "coverage", "same-node/v4", "no", "the bridge", "modprobe br_netfilter", 0, 4},
+		{"node-1", "boot", "pressure", "growth", "", "", "", -12345, 1 << 41},
+		{Reason: strings.Repeat("long ", 400)},
+	}
+	for i := range want {
+		if !enc.AppendFact(&want[i]) {
+			t.Fatal("no room")
+		}
+		enc.AppendLedger(&LedgerRow{Observer: "node-1"})
+	}
+	msg := append([]byte(nil), enc.Take(1)...)
+	var c catcher
+	if err := NewSession(SessionOptions{}).Decode(0, msg, &c); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, c.facts); diff != "" {
+		t.Error(diff)
+	}
+	if len(c.rows) != len(want) {
+		t.Errorf("%d rows of the books, want %d", len(c.rows), len(want))
+	}
+	var n counter
+	if err := NewSession(SessionOptions{}).Decode(0, msg, &n); err != nil {
+		t.Error(err)
+	}
+	small := NewEncoder(7, EncoderOptions{MaxMessage: 512})
+	if small.AppendFact(&want[2]) {
+		t.Error("2000 bytes fit a message of 512")
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/api/ipfix"
 	"github.com/weirnet/weir/exporter"
 	"github.com/weirnet/weir/exporter/enrich"
 	"github.com/weirnet/weir/exporter/send"
@@ -93,7 +94,8 @@ func wire(cfg *config.Agent, log *slog.Logger, v buildinfo.Info, src source) (*p
 	if err != nil {
 		return nil, err
 	}
-	sender, err := makeSender(cfg, log, book, keep)
+	look := newCoverage(cfg)
+	sender, err := makeSender(cfg, log, book, keep, look.facts)
 	if err != nil {
 		return nil, err
 	}
@@ -104,6 +106,7 @@ func wire(cfg *config.Agent, log *slog.Logger, v buildinfo.Info, src source) (*p
 	if err != nil {
 		return nil, err
 	}
+	look.loop = loop
 	g := &daemon.Group{Log: log, StopTimeout: cfg.StopTimeout}
 	watch := &obs.Server{
 		Config: cfg.Metrics, TLS: keep.metrics, Log: log, Registry: reg, Version: v, NotReady: g.NotReady,
@@ -111,16 +114,17 @@ func wire(cfg *config.Agent, log *slog.Logger, v buildinfo.Info, src source) (*p
 			"ledger":   func() any { return book.Snapshot() },
 			"exporter": func() any { return loop.State() },
 			"names":    names.status,
+			"coverage": func() any { return look.now() },
 		},
 	}
 	list := append(loop.Metrics(), sendMetrics(sender)...)
-	list = append(list, names.metrics()...)
+	list = append(append(list, names.metrics()...), look.metrics()...)
 	if err := reg.Add(append(append(list, keep.Metrics()...), obs.LedgerMetrics(book)...)...); err != nil {
 		return nil, err
 	}
 	g.Add(watch, keep)
 	g.Add(names.tasks()...)
-	g.Add(sender, exportTask{loop, names, src.finite})
+	g.Add(sender, look, exportTask{loop, names, src.finite})
 	return &parts{g, reg}, nil
 }
 
@@ -129,10 +133,10 @@ type sinkFunc func(*flow.Record)
 // Send hands a record on.
 func (f sinkFunc) Send(r *flow.Record) { f(r) }
 
-func makeSender(cfg *config.Agent, log *slog.Logger, book *ledger.Book, keep *certificates) (*send.Sender, error) {
+func makeSender(cfg *config.Agent, log *slog.Logger, book *ledger.Book, keep *certificates, facts func() []ipfix.FactRow) (*send.Sender, error) {
 	c := send.DefaultConfig()
 	c.Aggregators, c.Transport, c.Queue, c.TemplateInterval = cfg.Send.Aggregators, cfg.Send.Transport, cfg.Send.Queue, cfg.Send.Template
 	c.Observer, c.Instance, c.StopTimeout = cfg.NodeName, fmt.Sprintf("%x", time.Now().UnixNano()), cfg.StopTimeout*2/3
 	c.Domain = domain(cfg)
-	return send.New(c, send.Deps{Log: log, Book: book, TLS: keep.send})
+	return send.New(c, send.Deps{Log: log, Book: book, TLS: keep.send, Facts: facts})
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/weirnet/weir/aggregator/api"
 	"github.com/weirnet/weir/aggregator/collect"
 	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/exporter/coverage"
 	"github.com/weirnet/weir/internal/config"
 	"github.com/weirnet/weir/internal/obs"
 )
@@ -43,6 +44,47 @@ func agentBooks(c collector) []api.AgentBooks {
 	return out
 }
 
+// nodeCoverage is what the nodes said of themselves last.
+func nodeCoverage(c collector) api.Coverage {
+	now := time.Now()
+	nodes := map[string]bool{}
+	for _, b := range c.Books(now) {
+		nodes[b.Observer] = true
+	}
+	var tables []api.NodeCoverage
+	for _, f := range c.Facts(now) {
+		nodes[f.Observer] = true
+		if t := coverage.FromFacts(f.Observer, f.Rows); len(t.Rows) > 0 {
+			tables = append(tables, api.NodeCoverage{Table: t, At: f.At})
+		}
+	}
+	return api.NewCoverage(now, tables, len(nodes))
+}
+
+// coverageMetrics counts classes of traffic by how they are seen.
+func coverageMetrics(c collector) []obs.Metric {
+	return []obs.Metric{{
+		Name: "weir_coverage_nodes", Kind: obs.Gauge, Labels: []string{"traffic", "family", "seen"},
+		Help: "Nodes that say so of each class of traffic and family; seen is silent for nodes that did not tell for a minute.",
+		Read: func(emit func(float64, ...string)) {
+			type key struct{ class, family, seen string }
+			n := map[key]float64{}
+			for _, t := range nodeCoverage(c).Tables {
+				for _, r := range t.Rows {
+					seen := r.Seen.String()
+					if t.Silent {
+						seen = "silent"
+					}
+					n[key{r.Class, r.Family, seen}]++
+				}
+			}
+			for k, v := range n {
+				emit(v, k.class, k.family, k.seen)
+			}
+		},
+	}}
+}
+
 // register names every number of the process.
 func register(p *parts, agg *aggregator.Aggregator, col collector, web *api.Server, tls *certificates) error {
 	counter := func(name, help string, f func() uint64) obs.Metric {
@@ -59,6 +101,8 @@ func register(p *parts, agg *aggregator.Aggregator, col collector, web *api.Serv
 		counter("weir_collect_messages_total", "IPFIX messages that were read.", s.Messages.Load),
 		counter("weir_collect_records_total", "Flow records that were decoded.", s.Records.Load),
 		counter("weir_collect_ledger_rows_total", "Rows of exporters' books that were read.", s.LedgerRows.Load),
+		counter("weir_collect_facts_total", "Facts that nodes told of themselves.", s.Facts.Load),
+		counter("weir_collect_facts_refused_total", "Facts left out: too many of one node, too many nodes, or of a process that was replaced.", s.FactsRefused.Load),
 		counter("weir_collect_templates_total", "Templates that were read.", s.Templates.Load),
 		counter("weir_collect_malformed_total", "Messages that break RFC 7011 and ended their session or were dropped.", s.Malformed.Load),
 		counter("weir_collect_sequence_lost_total", "Records that sequence numbers show to be missing.", s.SequenceLost.Load),
@@ -73,6 +117,7 @@ func register(p *parts, agg *aggregator.Aggregator, col collector, web *api.Serv
 	}
 	p.reg.Describe(obs.MetricDoc{Name: "weir_sink_lost_records_total", Type: "counter", Labels: []string{"sink", "reason"}, Help: "Records that will not be delivered, and why."})
 	list = append(list, tls.Metrics()...)
+	list = append(list, coverageMetrics(col)...)
 	list = append(list, agg.Metrics()...)
 	return p.reg.Add(append(list, obs.LedgerMetrics(p.book)...)...)
 }

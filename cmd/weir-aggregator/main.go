@@ -112,7 +112,7 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 	}
 	web := &api.Server{
 		Listen: cfg.API.Listen, Auth: api.Auth(cfg.API.Auth), MaxClients: cfg.API.Clients, TLS: tls.api,
-		Log: log, Hub: hub, Version: v, Books: books, NotReady: g.NotReady,
+		Log: log, Hub: hub, Version: v, Books: books, Coverage: func() api.Coverage { return nodeCoverage(col) }, NotReady: g.NotReady,
 	}
 	if cfg.API.Listen != "" && cfg.API.TokenFile != "" {
 		if web.Tokens, err = api.LoadTokens(cfg.API.TokenFile); err != nil {

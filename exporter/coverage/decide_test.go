@@ -2,10 +2,14 @@ package coverage
 
 import (
 	"encoding/json"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/weirnet/weir/api/ipfix"
+	"github.com/weirnet/weir/exporter/pressure"
 )
 
 // good is a node on which everything is seen.
@@ -117,5 +121,32 @@ func TestTableAsJSON(t *testing.T) {
 	var s Seen
 	if s.UnmarshalText([]byte("maybe")) == nil {
 		t.Error("maybe is no answer")
+	}
+}
+
+// TestFacts: a table comes back from its facts as it was, whatever their order.
+func TestFacts(t *testing.T) {
+	f := good()
+	f.Bridges = []Bridge{{"cni0", 2}}
+	f.Evidence = []Evidence{{Name: "dns", Why: "off by default", Remedy: "set dns.enabled"}, {Name: "sockets", On: true}}
+	want := Decide(&f)
+	want.Pressure = &pressure.State{
+		AtMs: 17, Count: 5, Max: 100, Known: true, GrowthPerSecond: -1.25, FullInMs: -1, Drops: 1, EarlyDrops: 2, InsertFailed: 3, WindowMs: 60_000,
+		Clients: []pressure.Owner{{Name: "a/b", Entries: 3}, {Name: pressure.Others, Entries: 2}}, Servers: []pressure.Owner{{Name: "c/d", Entries: 5}},
+	}
+	rows := want.Facts(1000)
+	for range 5 {
+		rand.Shuffle(len(rows), func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
+		if diff := cmp.Diff(want, FromFacts("node-1", rows)); diff != "" {
+			t.Fatal(diff)
+		}
+	}
+	want.Pressure = nil
+	if diff := cmp.Diff(want, FromFacts("node-1", append(want.Facts(1), ipfix.FactRow{Topic: "coverage", Key: "moon/v4", State: "yes"}))); diff != "" {
+		t.Error(diff)
+	}
+	bad := FromFacts("n", []ipfix.FactRow{{Topic: "coverage", Key: "host/v4", State: "perhaps"}})
+	if len(bad.Rows) != 0 {
+		t.Errorf("a state that is no word: %+v", bad)
 	}
 }

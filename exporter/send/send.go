@@ -36,6 +36,7 @@ type Config struct {
 	TemplateInterval time.Duration
 	FlushInterval    time.Duration // how long a record waits for its message to fill
 	LedgerInterval   time.Duration
+	FactInterval     time.Duration // between two tellings of Deps.Facts
 	StopTimeout      time.Duration // how long a stop may drain the queue
 	Domain           uint32        // observation domain
 	Observer         string        // name of this node in the books
@@ -47,7 +48,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Transport: "tls", Queue: 1 << 16, TemplateInterval: 10 * time.Minute, FlushInterval: 200 * time.Millisecond,
-		LedgerInterval: time.Second, StopTimeout: 10 * time.Second, MTU: 1400,
+		LedgerInterval: time.Second, FactInterval: 5 * time.Second, StopTimeout: 10 * time.Second, MTU: 1400,
 	}
 }
 
@@ -56,6 +57,9 @@ type Deps struct {
 	Log  *slog.Logger
 	Book *ledger.Book
 	TLS  func(host string) *tls.Config // for transport tls
+	// Facts gives what the node says of itself, Observer and Instance left empty; nil
+	// for nothing. It is called from every session.
+	Facts func() []ipfix.FactRow
 }
 
 // item is a record that waits, encoded.

@@ -155,7 +155,9 @@ type session struct {
 	conn      net.Conn
 	enc       *ipfix.Encoder
 	ledger    *ipfix.Template
-	inMessage []item // the records of the unfinished message
+	facts     *ipfix.Template
+	tellAt    time.Time // when facts are due
+	inMessage []item    // the records of the unfinished message
 	amount    ledger.Amount
 	announced time.Time
 	udp       bool
@@ -173,7 +175,7 @@ func (p *peer) session(ctx context.Context, conn net.Conn) error {
 	if udp {
 		limit = cfg.MTU
 	}
-	x := &session{p: p, conn: conn, udp: udp, enc: ipfix.NewEncoder(cfg.Domain, ipfix.EncoderOptions{MaxMessage: limit}), ledger: ipfix.LedgerTemplate()}
+	x := &session{p: p, conn: conn, udp: udp, enc: ipfix.NewEncoder(cfg.Domain, ipfix.EncoderOptions{MaxMessage: limit}), ledger: ipfix.LedgerTemplate(), facts: ipfix.FactTemplate()}
 	p.begin(hex.EncodeToString(id))
 	p.up.Store(true)
 	if err := x.start(hex.EncodeToString(id)); err != nil {
@@ -260,7 +262,7 @@ func (x *session) start(id string) error {
 }
 
 func (x *session) announce() error {
-	for _, t := range append(x.p.s.set.Templates(), x.ledger) {
+	for _, t := range append(x.p.s.set.Templates(), x.ledger, x.facts) {
 		for !x.enc.AddTemplate(t) {
 			if x.enc.Empty() {
 				return fmt.Errorf("send: template %d does not fit a message of %d bytes: raise the MTU", t.ID, x.p.s.cfg.MTU)
@@ -402,5 +404,31 @@ func (x *session) tellBooks() error {
 			return err
 		}
 	}
+	if err := x.tellFacts(now); err != nil {
+		return err
+	}
 	return x.write()
+}
+
+// tellFacts sends what the node says of itself, when it is due. A fact that does not
+// fit a message is left out: it is no reason to end the session.
+func (x *session) tellFacts(now time.Time) error {
+	s := x.p.s
+	if s.deps.Facts == nil || now.Before(x.tellAt) {
+		return nil
+	}
+	x.tellAt = now.Add(s.cfg.FactInterval)
+	for _, row := range s.deps.Facts() {
+		row.Observer, row.Instance = s.cfg.Observer, s.cfg.Instance
+		for !x.enc.AppendFact(&row) {
+			if x.enc.Empty() {
+				s.deps.Log.Warn("a fact about this node is too large to be told", "topic", row.Topic, "key", row.Key)
+				break
+			}
+			if err := x.write(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

@@ -6,41 +6,51 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/weirnet/weir/aggregator/api"
 	"github.com/weirnet/weir/exporter/coverage"
 	"github.com/weirnet/weir/exporter/inspect"
 	"github.com/weirnet/weir/exporter/pressure"
+	"github.com/weirnet/weir/internal/config"
 )
 
 // checkFor is the promise of `check node`: a look that hangs is given up.
 const checkFor = 5 * time.Second
 
-func checkCommand(env *Env) *cobra.Command {
+func checkCommand(env *Env, c *client) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "check", Short: "Find out what Weir can and cannot see", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(checkNodeCommand(env))
+	cmd.AddCommand(checkNodeCommand(env, c))
 	return cmd
 }
 
-func checkNodeCommand(env *Env) *cobra.Command {
+func checkNodeCommand(env *Env, c *client) *cobra.Command {
 	var output, netns string
 	cmd := &cobra.Command{
-		Use: "node", Short: "Show which traffic of this node can be seen, why not, and what to do", Args: noArgs,
+		Use: "node [NAME...]", Short: "Show which traffic of a node can be seen, why not, and what to do",
 		Long: `Show for each class of traffic and address family whether this kernel, its rules and
 the CNI let it be seen at all.
 
-It looks at the network namespace in which it runs, or at --netns, and needs CAP_NET_ADMIN
-there. It changes nothing; to see whether the kernel tracks connections it sends itself one
+Without --server it looks at the network namespace in which it runs, or at --netns, and
+needs CAP_NET_ADMIN there. With --server, or a node's name, it asks the aggregator what the
+agents said of their nodes. It changes nothing; to see whether the kernel tracks connections it sends itself one
 datagram a family over loopback.`,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := oneOf("output", output, "table", "json"); err != nil {
 				return err
+			}
+			if len(args) > 0 || cmd.Flags().Changed("server") {
+				if netns != "" {
+					return usagef("--netns is for a look at this node, which needs neither a name nor --server")
+				}
+				return checkServer(cmd.Context(), env, c, output, args)
 			}
 			t, err := lookAround(cmd.Context(), netns)
 			if err != nil {
@@ -52,6 +62,57 @@ datagram a family over loopback.`,
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
 	cmd.Flags().StringVar(&netns, "netns", "", "path of the network namespace to look at (/run/netns/node-1)")
 	return cmd
+}
+
+// checkServer shows what the aggregator knows of the nodes, or of those named.
+func checkServer(ctx context.Context, env *Env, c *client, output string, names []string) error {
+	var all api.Coverage
+	if err := c.getJSON(ctx, "/api/v1/coverage", &all); err != nil {
+		return err
+	}
+	tables := make([]coverage.Table, 0, len(all.Tables))
+	var known []string
+	for _, t := range all.Tables {
+		known = append(known, t.Node)
+		if len(names) > 0 && !slices.Contains(names, t.Node) {
+			continue
+		}
+		if t.Silent {
+			fmt.Fprintf(env.Err, "%s has not told anything since %s: it may look otherwise now\n", clean(t.Node), t.At.UTC().Format(time.RFC3339))
+		}
+		tables = append(tables, t.Table)
+	}
+	for _, n := range names {
+		if slices.Contains(known, n) {
+			continue
+		}
+		if near := config.Nearest(n, known); near != "" {
+			return usagef("node %q is not known to the aggregator: did you mean %s?", n, near)
+		}
+		return fmt.Errorf("node %q is not known to the aggregator: is an agent running there, and is it not older than this weirctl?", n)
+	}
+	if output == "json" {
+		return printCoverage(env.Out, output, tables)
+	}
+	text := coverageTables(tables)
+	if len(names) == 0 {
+		text += "\n" + clean(all.Summary) + "\n"
+	} else {
+		text += "\n" + clean(coverage.Summary(tables, len(tables))) + "\n"
+	}
+	if _, err := io.WriteString(env.Out, text); err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	return nil
+}
+
+// coverageFoot is the last line of every total.
+func coverageFoot(ctx context.Context, c *client) string {
+	var all api.Coverage
+	if err := c.getJSON(ctx, "/api/v1/coverage", &all); err != nil {
+		return "coverage: unknown: " + clean(err.Error())
+	}
+	return clean(all.Summary)
 }
 
 // lookAround inspects this node within checkFor.
@@ -94,8 +155,14 @@ func printCoverage(w io.Writer, output string, tables []coverage.Table) error {
 	return nil
 }
 
-// coverageText is the table, and below it each reason once with its remedy.
+// coverageText is the tables and the summary.
 func coverageText(tables []coverage.Table) string {
+	return coverageTables(tables) + "\n" + clean(coverage.Summary(tables, len(tables))) + "\n"
+}
+
+// coverageTables is the table, and below it each reason once with its remedy, the
+// sources of evidence and the conntrack tables.
+func coverageTables(tables []coverage.Table) string {
 	var b strings.Builder
 	rows := [][]string{{"NODE", "TRAFFIC", "V4", "V6"}}
 	var notes []string
@@ -127,7 +194,6 @@ func coverageText(tables []coverage.Table) string {
 	}
 	evidence(&b, tables)
 	pressed(&b, tables)
-	fmt.Fprintf(&b, "\n%s\n", clean(coverage.Summary(tables, len(tables))))
 	return b.String()
 }
 

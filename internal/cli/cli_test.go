@@ -18,6 +18,7 @@ import (
 
 	"github.com/weirnet/weir/aggregator/api"
 	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/exporter/coverage"
 	"github.com/weirnet/weir/internal/ledger"
 	"github.com/weirnet/weir/internal/version"
 )
@@ -74,6 +75,12 @@ func serve(ts *testscript.TestScript, _ bool, args []string) {
 				}}},
 			}
 		},
+	}
+	a, b := facts("node-1"), facts("node-2")
+	b.Bridges = []coverage.Bridge{{Name: "cni0", Ports: 14}}
+	now := time.Date(2026, 3, 14, 4, 0, 0, 0, time.UTC)
+	s.Coverage = func() api.Coverage {
+		return api.NewCoverage(now, []api.NodeCoverage{{Table: coverage.Decide(&a), At: now.Add(-time.Hour)}, {Table: coverage.Decide(&b), At: now}}, 3)
 	}
 	if len(args) > 1 && args[1] == "token" {
 		file := ts.MkAbs("token")

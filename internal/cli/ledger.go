@@ -46,8 +46,14 @@ is read in the middle of a batch may show one for an instant.`,
 				if err := e.Encode(b); err != nil {
 					return fmt.Errorf("write: %w", err)
 				}
-			} else if err := printLedger(env.Out, b, unit); err != nil {
-				return fmt.Errorf("write: %w", err)
+			} else {
+				err := printLedger(env.Out, b, unit)
+				if err == nil {
+					_, err = fmt.Fprintln(env.Out, coverageFoot(cmd.Context(), c))
+				}
+				if err != nil {
+					return fmt.Errorf("write: %w", err)
+				}
 			}
 			if fail && difference(b) != 0 {
 				return errDifference
@@ -178,6 +184,7 @@ func (o *observe) farewell(ctx context.Context, shown uint64, before *api.Books)
 		}
 	}
 	fmt.Fprintln(o.env.Err, strings.Join(parts, "; "))
+	fmt.Fprintln(o.env.Err, coverageFoot(ctx, o.api))
 }
 
 func plural(n uint64, word string) string {
