@@ -29,6 +29,7 @@ var layer = map[string]int{
 	"exporter/enrich":      1,
 	"exporter/coverage":    1,
 	"exporter/pressure":    1,
+	"exporter/packet":      1,
 	"aggregator/correlate": 1,
 	"internal/daemon":      2,
 	"internal/obs":         2,
@@ -37,6 +38,9 @@ var layer = map[string]int{
 	"internal/certs":       2,
 	"internal/rendezvous":  1,
 	"exporter/conntrack":   2,
+	"exporter/tap":         2,
+	"exporter/icmp":        2,
+	"exporter/nflog":       2,
 	"exporter/send":        2,
 	"exporter/inspect":     2,
 	"aggregator/collect":   2,
@@ -66,6 +70,7 @@ var pure = []string{
 	"exporter/enrich",
 	"exporter/coverage",
 	"exporter/pressure",
+	"exporter/packet",
 	"aggregator/correlate",
 }
 
