@@ -162,18 +162,19 @@ func (c *Correlator) Held() (records, connections, bytes uint64) {
 // absent). emit may be called before it returns.
 func (c *Correlator) Observe(nowMs int64, r *flow.Record, emit func(*flow.Record)) Sight {
 	normalize(r)
-	key := KeyOf(r)
-	return c.observe(nowMs, r, &key, hashTuple(&key), emit)
+	l := looked{key: KeyOf(r), side: uint8(sideOf(r))}
+	l.hash = hashTuple(&l.key)
+	return c.observe(nowMs, r, &l, emit)
 }
 
-func (c *Correlator) observe(nowMs int64, r *flow.Record, key *flow.Tuple, h uint32, emit func(*flow.Record)) Sight {
+func (c *Correlator) observe(nowMs int64, r *flow.Record, l *looked, emit func(*flow.Record)) Sight {
 	c.clock(nowMs)
 	c.stats.InRecords += Weight(r)
 	if passes(r) {
 		c.pass(r, emit)
 		return Sight{}
 	}
-	side := sideOf(r)
+	side, key, h := int(l.side), &l.key, l.hash
 	i, rel := c.find(key, h, side, r)
 	if rel == relRepeat {
 		c.repeat(i, side, r)

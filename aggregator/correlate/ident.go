@@ -161,6 +161,9 @@ func isNone(r *flow.Record, fd *field) bool {
 	if !fd.none {
 		return false
 	}
+	if fd.size == 1 { // the enums, which are most
+		return *(*uint8)(unsafe.Add(unsafe.Pointer(r), fd.off)) == 0
+	}
 	switch fd.typ {
 	case flow.TypeString:
 		return *str(r, fd) == ""

@@ -30,8 +30,9 @@ func (in *interner) record(r *flow.Record, t *Template, b []byte) ([]byte, bool)
 	var present [24]byte
 	base, end := unsafe.Pointer(unsafe.SliceData(b)), len(b)
 	o := 0 // the next byte; o <= end throughout
-	for i := range t.segs {
+	for i := 0; i < len(t.segs); {
 		g := &t.segs[i]
+		i = g.next
 		if end-o < g.size {
 			return nil, false
 		}
@@ -39,8 +40,17 @@ func (in *interner) record(r *flow.Record, t *Template, b []byte) ([]byte, bool)
 			decodeFixed(r, g.fixed, unsafe.Add(base, o), &present)
 			o += g.size
 		}
-		for j := range g.vars {
-			st := &g.vars[j]
+		for j := range g.tail {
+			st := &g.tail[j]
+			if st.kind < stepString {
+				n := int(st.size)
+				if n > end-o {
+					return nil, false
+				}
+				decodeNumber(r, st, unsafe.Add(base, o))
+				o += n
+				continue
+			}
 			if o >= end {
 				return nil, false
 			}
@@ -57,10 +67,12 @@ func (in *interner) record(r *flow.Record, t *Template, b []byte) ([]byte, bool)
 				return nil, false
 			}
 			switch {
-			case st.kind == stepSkipVar:
 			case n == 0:
-				r.Has.Clear(st.field)
-				*at[string](r, st.off) = ""
+				if st.kind == stepString {
+					r.Has[st.word%uint8(len(r.Has))] &^= st.bit
+					*at[string](r, st.off) = ""
+				}
+			case st.kind == stepSkipVar:
 			default:
 				*at[string](r, st.off) = in.lookup(unsafe.Add(base, o), n)
 			}
@@ -73,6 +85,20 @@ func (in *interner) record(r *flow.Record, t *Template, b []byte) ([]byte, bool)
 		}
 	}
 	return b[o:], true
+}
+
+// decodeNumber reads a number as wide as its field.
+func decodeNumber(r *flow.Record, st *step, v unsafe.Pointer) {
+	switch st.kind {
+	case stepU8:
+		*at[uint8](r, st.off) = *(*uint8)(v)
+	case stepU16:
+		*at[uint16](r, st.off) = binary.BigEndian.Uint16((*[2]byte)(v)[:])
+	case stepU32:
+		*at[uint32](r, st.off) = binary.BigEndian.Uint32((*[4]byte)(v)[:])
+	default:
+		*at[uint64](r, st.off) = binary.BigEndian.Uint64((*[8]byte)(v)[:])
+	}
 }
 
 // decodeFixed reads the steps of a segment from p, where the caller has seen that

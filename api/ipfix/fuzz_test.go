@@ -3,6 +3,7 @@ package ipfix
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"net/netip"
 	"testing"
 
@@ -81,6 +82,64 @@ func wellFormed() [][]byte {
 	return out
 }
 
+// placer keeps its records where they were decoded: in batches that others used
+// before.
+type placer struct {
+	catcher
+	batch *flow.Batch
+}
+
+func newPlacer() *placer {
+	p := &placer{batch: flow.NewBatch(3, nil)}
+	for n := range 3 {
+		r := sample(n, n == 1)
+		p.batch.Append(&r)
+	}
+	p.batch.Release()
+	return p
+}
+
+func (p *placer) Place(fields *flow.Mask) *flow.Record { return p.batch.Place(fields) }
+
+func (p *placer) Record(r *flow.Record) {
+	p.batch.Commit()
+	p.catcher.Record(r)
+	if p.batch.Full() {
+		p.batch.Release()
+	}
+}
+
+// Whether records are copied out of the session or decoded where they stay, they
+// are the same, with any mix of templates.
+func TestPlacedAsCopied(t *testing.T) {
+	s, placing := NewSession(SessionOptions{}), NewSession(SessionOptions{})
+	var c catcher
+	p := newPlacer()
+	late := message(0, // milliseconds of a length that cannot be read stand aside for seconds
+		set(setTemplate, 1, 9, 0, 2, 0, 152, 0, 3, 0, 150, 0, 4), set(265, 0, 0, 0, 0, 0, 0, 9))
+	for _, m := range append(wellFormed(), late) {
+		if err := errors.Join(s.Decode(0, m, &c), placing.Decode(0, m, p)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	same(t, c.recs, p.recs)
+	if last := c.recs[len(c.recs)-1]; last.Start != 9000 {
+		t.Fatalf("started at %d ms, want 9000", last.Start)
+	}
+}
+
+func same(t *testing.T, copied, placed []flow.Record) {
+	t.Helper()
+	if len(copied) != len(placed) {
+		t.Fatalf("%d records by copy, %d in place", len(copied), len(placed))
+	}
+	for i := range copied {
+		if copied[i] != placed[i] {
+			t.Fatalf("record %d in place differs (-copied +placed):\n%s", i, cmpRec(copied[i], placed[i]))
+		}
+	}
+}
+
 // bounded checks what must hold whatever came.
 func bounded(t *testing.T, s *Session, in int) {
 	t.Helper()
@@ -129,7 +188,8 @@ func FuzzDecode(f *testing.F) {
 		f.Add(m[:len(m)-7])
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		s := NewSession(SessionOptions{MaxDomains: 3, MaxTemplates: 20, MaxElements: 4000, MaxHeldBytes: 4096, TemplateTTL: 5})
+		o := SessionOptions{MaxDomains: 3, MaxTemplates: 20, MaxElements: 4000, MaxHeldBytes: 4096, TemplateTTL: 5}
+		s, placing, c, p := NewSession(o), NewSession(o), catcher{}, newPlacer()
 		for now := range int64(3) {
 			b := data
 			for len(b) > 0 {
@@ -137,9 +197,15 @@ func FuzzDecode(f *testing.F) {
 				if err != nil || msg == nil {
 					break
 				}
-				if err := s.Decode(now*4, msg, &catcher{}); err != nil && s.Stats.Malformed() == 0 {
+				err = s.Decode(now*4, msg, &c)
+				if err != nil && s.Stats.Malformed() == 0 {
 					t.Fatalf("%v, and no reason is counted", err)
 				}
+				if perr := placing.Decode(now*4, msg, p); (err == nil) != (perr == nil) {
+					t.Fatalf("%v by copy, %v in place", err, perr)
+				}
+				same(t, c.recs, p.recs)
+				c.recs, p.recs = c.recs[:0], p.recs[:0]
 				b = rest
 			}
 			bounded(t, s, 3*len(data))

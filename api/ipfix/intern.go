@@ -38,21 +38,47 @@ func (in *interner) get(b []byte) string {
 // the whole of the string (they overlap), so they serve to compare as well.
 func (in *interner) lookup(p unsafe.Pointer, n int) string {
 	if n > 24 {
+		if n <= 32 {
+			return in.lookupFour(p, n)
+		}
 		return in.lookupLong(p, n)
 	}
 	w := wordsOf(p, n)
-	ways := in.ways(w.hash(n))
+	h := w.hash(n)
+	ways := in.ways(h)
+	if v := ways[0]; len(v) == n && wordsOf(unsafe.Pointer(unsafe.StringData(v)), n) == w {
+		return v
+	}
+	if v := ways[1]; len(v) == n && wordsOf(unsafe.Pointer(unsafe.StringData(v)), n) == w {
+		return v
+	}
+	return in.miss(unsafe.Slice((*byte)(p), n), h)
+}
+
+// lookupFour is lookup of 25 to 32 bytes, such as the names of nodes and pods. Four
+// words are the whole of them; none waits for another to be hashed.
+func (in *interner) lookupFour(p unsafe.Pointer, n int) string {
+	a, b, c, d := load64(p, 0), load64(p, 8), load64(p, n-16), load64(p, n-8)
+	h1, l1 := bits.Mul64(a^0x9e3779b97f4a7c15, b^0xd6e8feb86659fd93^uint64(n))
+	h2, l2 := bits.Mul64(c^0xa0761d6478bd642f, d^0xe7037ed1a0b428db)
+	h := h1 ^ l1 ^ bits.RotateLeft64(h2^l2, 17)
+	h ^= h >> 29
+	ways := in.ways(h)
 	for i := range ways {
 		v := ways[i]
-		if len(v) == n && wordsOf(unsafe.Pointer(unsafe.StringData(v)), n) == w {
+		if len(v) != n {
+			continue
+		}
+		q := unsafe.Pointer(unsafe.StringData(v))
+		if (load64(q, 0)^a)|(load64(q, 8)^b)|(load64(q, n-16)^c)|(load64(q, n-8)^d) == 0 {
 			return v
 		}
 	}
-	return in.miss(unsafe.Slice((*byte)(p), n), w.hash(n))
+	return in.miss(unsafe.Slice((*byte)(p), n), h)
 }
 
-// lookupLong hashes every word: names of nodes and pods differ in one character in
-// the middle (worker-12.example.internal), and would else share their two slots.
+// lookupLong hashes every word: long names differ in one character in the middle,
+// and would else share their two slots.
 func (in *interner) lookupLong(p unsafe.Pointer, n int) string {
 	h := hashLong(p, n)
 	ways := in.ways(h)

@@ -19,7 +19,6 @@ type stepKind uint8
 
 const (
 	stepSkip stepKind = iota
-	stepSkipVar
 	// The next four have the width of their field.
 	stepU8
 	stepU16
@@ -30,12 +29,14 @@ const (
 	stepBool
 	stepSeconds
 	stepMillis
-	stepString
 	stepStringFixed
 	stepIPv4
 	stepIPv6
 	stepOctets
 	stepPresence
+	// These have a variable length.
+	stepString
+	stepSkipVar
 )
 
 // step is one element of a compiled template.
@@ -46,6 +47,8 @@ type step struct {
 	size  uint16 // bytes on the wire; VarLen for variable
 	pos   uint16 // of a fixed step, from the start of its segment
 	off   uintptr
+	bit   uint64 // of field, in word word of a Mask
+	word  uint8
 	// weak: another element of the template says the same better (seconds beside
 	// milliseconds) or as an alternative (the other address family): it never
 	// overwrites a value and a zero says nothing.
@@ -59,6 +62,11 @@ type segment struct {
 	size  int // bytes of fixed and of what is skipped between
 	gaps  bool
 	vars  []step
+	// tail is how a decoder reads on from vars: with those of the segments behind it
+	// whose fixed part is one number (a port, a type, an action between names). It
+	// ends before segment next.
+	tail []step
+	next int
 }
 
 // Template is an ordered list of elements, compiled. It is immutable.
@@ -122,6 +130,9 @@ func newTemplate(id uint16, elems []flow.Element, scopes int) (*Template, error)
 	steps := make([]step, 0, len(elems))
 	best := map[flow.FieldID]int{}
 	for _, e := range elems {
+		if s := compileStep(e); s.kind == stepSkip || s.kind == stepSkipVar || s.size == 0 {
+			continue // what is not read says nothing better
+		}
 		if r, ok := fieldOf()[elemKey{e.PEN, e.ID}]; ok && int(r.field) < flow.NumFields {
 			if b, seen := best[r.field]; !seen || r.rank < b {
 				best[r.field] = r.rank
@@ -134,7 +145,7 @@ func newTemplate(id uint16, elems []flow.Element, scopes int) (*Template, error)
 			t.unknown++
 			continue
 		}
-		if s.kind > stepSkipVar && s.kind != stepPresence {
+		if s.kind != stepSkip && s.kind != stepSkipVar && s.kind != stepPresence {
 			r := fieldOf()[elemKey{e.PEN, e.ID}]
 			s.weak = r.rank != best[r.field]
 			t.mask.Set(s.field)
@@ -163,6 +174,7 @@ func newTemplate(id uint16, elems []flow.Element, scopes int) (*Template, error)
 		return nil, fmt.Errorf("ipfix: template %d describes records of %d bytes, over any message", id, t.minLen)
 	}
 	t.segs = segmentsOf(steps)
+	joinTails(t.segs)
 	return t, nil
 }
 
@@ -192,6 +204,24 @@ func segmentsOf(steps []step) []segment {
 	return segs
 }
 
+// joinTails works out the tails: a name more or less is read in the time that it
+// takes to begin another segment. A segment that was joined has no tail of its own.
+func joinTails(segs []segment) {
+	for i := 0; i < len(segs); {
+		g := &segs[i]
+		g.tail = g.vars
+		for i++; i < len(segs) && segs[i].single(); i++ {
+			g.tail = append(append(g.tail, segs[i].fixed...), segs[i].vars...)
+		}
+		g.next = i
+	}
+}
+
+// single tells whether the fixed part is one number as wide as its field.
+func (g *segment) single() bool {
+	return !g.gaps && len(g.fixed) == 1 && g.fixed[0].kind >= stepU8 && g.fixed[0].kind <= stepU64
+}
+
 func compileStep(e flow.Element) step {
 	skip := step{kind: stepSkip, size: e.Len}
 	if e.Len == VarLen {
@@ -208,6 +238,7 @@ func compileStep(e flow.Element) step {
 		return step{kind: stepPresence, size: e.Len}
 	}
 	s := step{field: r.field, typ: flow.Fields[r.field].Type, size: e.Len, off: flow.Offsets[r.field]}
+	s.word, s.bit = uint8(r.field>>6), 1<<(r.field&63)
 	s.kind = kindOf(r.elem.Enc, e.Len)
 	if s.kind >= stepU8 && s.kind <= stepU64 && widthOf(s.typ) != int(e.Len) {
 		s.kind = stepUint
