@@ -138,6 +138,41 @@ func (r *Record) Int(f FieldID) (int64, bool) {
 	}
 }
 
+// Str gives the value of a string. It reports false where the field is absent or of
+// another type.
+func (r *Record) Str(f FieldID) (string, bool) {
+	if columns[f].typ != TypeString || !r.Has.Has(f) {
+		return "", false
+	}
+	return *(*string)(r.at(f)), true
+}
+
+// Addr gives the value of an address. It reports false where the field is absent or
+// of another type.
+func (r *Record) Addr(f FieldID) (netip.Addr, bool) {
+	if columns[f].typ != TypeAddr || !r.Has.Has(f) {
+		return netip.Addr{}, false
+	}
+	return *(*netip.Addr)(r.at(f)), true
+}
+
+// Bool gives the value of a bool. It reports false where the field is absent or of
+// another type.
+func (r *Record) Bool(f FieldID) (value, ok bool) {
+	if columns[f].typ != TypeBool || !r.Has.Has(f) {
+		return false, false
+	}
+	return *(*bool)(r.at(f)), true
+}
+
+// SetCounter sets a field of type u64. It does nothing for another type.
+func (r *Record) SetCounter(f FieldID, v uint64) {
+	if columns[f].typ == TypeU64 {
+		*(*uint64)(r.at(f)) = v
+		r.Has.Set(f)
+	}
+}
+
 // Text gives the value of a field as CSV writes it, unquoted; "" where it is absent.
 func (r *Record) Text(f FieldID) string {
 	if !r.Has.Has(f) {

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/weirnet/weir/internal/nearest"
 )
 
 // APIVersion is the version of the files that this package reads.
@@ -255,41 +257,4 @@ func unknownKey(got string, names []string) string {
 }
 
 // Nearest gives the word of words that s most likely was meant to be, or "".
-func Nearest(s string, words []string) string {
-	best, at := "", len(s)/3+2
-	for _, w := range words {
-		if strings.EqualFold(s, w) {
-			return w
-		}
-		if n := distance(strings.ToLower(s), strings.ToLower(w)); n < at {
-			best, at = w, n
-		}
-	}
-	return best
-}
-
-// distance is the number of letters to insert, delete, replace or swap
-// (optimal string alignment).
-func distance(a, b string) int {
-	d := make([][]int, len(a)+1)
-	for i := range d {
-		d[i] = make([]int, len(b)+1)
-		d[i][0] = i
-	}
-	for j := range d[0] {
-		d[0][j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			d[i][j] = min(d[i-1][j]+1, d[i][j-1]+1, d[i-1][j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				d[i][j] = min(d[i][j], d[i-2][j-2]+1)
-			}
-		}
-	}
-	return d[len(a)][len(b)]
-}
+func Nearest(s string, words []string) string { return nearest.Word(s, words) }

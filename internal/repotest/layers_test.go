@@ -23,6 +23,8 @@ var layer = map[string]int{
 	"internal/ledger":      0,
 	"internal/version":     0,
 	"internal/selector":    1,
+	"internal/nearest":     0,
+	"api/query":            1,
 	"api/ipfix":            1,
 	"policy/eval":          1,
 	"exporter/track":       1,

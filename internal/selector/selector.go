@@ -308,25 +308,20 @@ func serviceMatch(v string) (match, error) {
 	}, nonEmpty(v)
 }
 
-var protocols = []struct {
-	name string
-	num  uint8
-}{{"tcp", 6}, {"udp", 17}, {"icmp", 1}, {"icmpv6", 58}, {"sctp", 132}, {"udplite", 136}, {"dccp", 33}, {"gre", 47}, {"esp", 50}}
-
 // ProtocolName gives the word of an IP protocol number, or the number.
 func ProtocolName(n uint8) string {
-	for _, p := range protocols {
-		if p.num == n {
-			return p.name
+	for _, p := range flow.Protocols {
+		if p.Number == n {
+			return p.Word
 		}
 	}
 	return strconv.Itoa(int(n))
 }
 
 func protoMatch(v string) (match, error) {
-	for _, p := range protocols {
-		if strings.EqualFold(p.name, v) {
-			return func(r *flow.Record) bool { return r.Proto == p.num }, nil
+	for _, p := range flow.Protocols {
+		if strings.EqualFold(p.Word, v) {
+			return func(r *flow.Record) bool { return r.Proto == p.Number }, nil
 		}
 	}
 	n, err := strconv.ParseUint(v, 10, 8)
