@@ -34,6 +34,7 @@ type Runner struct {
 	cfg   RunnerConfig
 	sink  Sink
 	pos   Resumer // nil unless the sink stores positions
+	keep  Keeper  // nil unless it also stores many batches at once
 	sp    *spool.Spool
 	log   *slog.Logger
 	stage *ledger.Stage
@@ -42,8 +43,15 @@ type Runner struct {
 	wants atomic.Int32  // how many Drains wait
 	m     metrics
 
+	behind  []written     // taken by the Keeper and not stored; the loop's own
 	rest    []flow.Record // read and kept for the next batch; the loop's own
 	restPos uint64
+}
+
+// written is a batch that a Keeper has in memory.
+type written struct {
+	end      uint64 // position behind it
+	amt, out ledger.Amount
 }
 
 // NewRunner opens the sink's spool. What the process before left in it is booked as In
@@ -61,6 +69,7 @@ func NewRunner(cfg RunnerConfig, sink Sink, deps Deps) (*Runner, error) {
 		r.now = time.Now
 	}
 	r.pos, _ = sink.(Resumer)
+	r.keep, _ = sink.(Keeper)
 	lost := func(reason string, a ledger.Amount) {
 		r.m.lost.add(reason, a)
 		r.stage.Lost(reason, a)
@@ -70,12 +79,18 @@ func NewRunner(cfg RunnerConfig, sink Sink, deps Deps) (*Runner, error) {
 		return nil, fmt.Errorf("sink %s: %w", sink.Name(), err)
 	}
 	r.sp = sp
+	found := sp.Recovered()
 	if err := r.resume(); err != nil {
 		return nil, errors.Join(fmt.Errorf("sink %s: %w", sink.Name(), err), sp.Close())
 	}
 	rec := sp.Recovered()
 	r.m.recovered = rec.Records
 	r.stage.In(rec)
+	// What the process before had stored and had no time to book.
+	if landed := found.Minus(rec); landed.Records > 0 {
+		r.stage.In(landed)
+		r.stage.Out(landed)
+	}
 	r.stage.SetHeld(sp.Held)
 	if rec.Records > 0 {
 		r.log.Info("spool holds records of an earlier process", "records", rec.Records, "connections", rec.Connections)
@@ -158,6 +173,12 @@ func (r *Runner) Run(ctx context.Context) error {
 	r.deliver(ctx)
 	stopWriter()
 	err := <-ended
+	if r.keep != nil {
+		sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.WriteTimeout)
+		err = errors.Join(err, r.keep.Store(sctx)) // if it fails, the spool has the records
+		cancel()
+		r.settle()
+	}
 	if c, ok := r.sink.(io.Closer); ok {
 		err = errors.Join(err, c.Close())
 	}
@@ -250,11 +271,49 @@ func (r *Runner) fill(ctx context.Context, batch []flow.Record, tick <-chan time
 			return batch, pos
 		case <-r.sp.Ready():
 		case <-r.hurry:
+			r.store(ctx)
 		case <-tick:
 			r.tick(ctx)
+			r.settle()
 		}
 	}
 	return batch, pos
+}
+
+// store makes a Keeper put on the disk what a Drain waits for.
+func (r *Runner) store(ctx context.Context) {
+	if r.keep == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.WriteTimeout)
+	defer cancel()
+	if err := r.keep.Store(ctx); err != nil {
+		r.m.failures.Add(1)
+		r.log.Warn("sink failed to store what it holds", "error", err)
+	}
+	r.settle()
+}
+
+// settle books and commits what a Keeper has stored since the last time.
+func (r *Runner) settle() {
+	if r.keep == nil {
+		return
+	}
+	stored := r.keep.Stored()
+	n := 0
+	var amt, out ledger.Amount
+	for n < len(r.behind) && r.behind[n].end <= stored {
+		amt, out = amt.Plus(r.behind[n].amt), out.Plus(r.behind[n].out)
+		n++
+	}
+	if n == 0 {
+		return
+	}
+	end := r.behind[n-1].end
+	r.behind = append(r.behind[:0], r.behind[n:]...)
+	r.m.out.Add(out.Records)
+	r.stage.Out(out)
+	r.commit(end, amt)
 }
 
 func (r *Runner) tick(ctx context.Context) {
@@ -293,6 +352,10 @@ func (r *Runner) write(ctx context.Context, pos uint64, batch []flow.Record) boo
 			r.log.Error("sink refused a batch for good, it is lost", "records", len(batch), "error", err)
 			r.m.lost.add(LostRejected, amt)
 			r.stage.Lost(LostRejected, amt)
+			if r.keep != nil {
+				r.behind = append(r.behind, written{end: pos + uint64(len(batch)), amt: amt})
+				return true
+			}
 			r.commit(pos+uint64(len(batch)), amt)
 			return true
 		}
@@ -332,8 +395,13 @@ func (r *Runner) done(pos uint64, batch []flow.Record, amt, lost ledger.Amount) 
 		r.log.Info("sink works again", "held", r.sp.Held().Records)
 	}
 	out := ledger.Amount{Records: amt.Records - lost.Records, Connections: amt.Connections - lost.Connections, Bytes: amt.Bytes - lost.Bytes}
-	r.m.out.Add(out.Records)
 	r.m.batches.Add(1)
+	if r.keep != nil {
+		r.behind = append(r.behind, written{end: pos + uint64(len(batch)), amt: amt, out: out})
+		r.settle()
+		return
+	}
+	r.m.out.Add(out.Records)
 	r.stage.Out(out)
 	r.commit(pos+uint64(len(batch)), amt)
 }

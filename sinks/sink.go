@@ -37,6 +37,18 @@ type Resumer interface {
 	WriteAt(ctx context.Context, pos uint64, recs []flow.Record) error
 }
 
+// Keeper is a Resumer that takes records into memory first and stores many at once. The
+// Runner keeps in its spool what the Keeper has not stored, so that the spool is the
+// log from which a killed process gets its memory back. A write that has returned nil is
+// held in the books until Stored covers it.
+type Keeper interface {
+	Resumer
+	// Stored is the position behind the last record that is on the disk.
+	Stored() uint64
+	// Store puts what is in memory on the disk.
+	Store(ctx context.Context) error
+}
+
 // Ticker is a Sink with work of its own that is due when no records come: rotation by
 // age, templates sent again. The Runner calls it about once a second, never at the
 // same time as Write.

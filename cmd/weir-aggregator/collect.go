@@ -121,3 +121,13 @@ func register(p *parts, agg *aggregator.Aggregator, col collector, web *api.Serv
 	list = append(list, agg.Metrics()...)
 	return p.reg.Add(append(list, obs.LedgerMetrics(p.book)...)...)
 }
+
+func loopConfig(cfg *config.Aggregator) aggregator.Config {
+	c := aggregator.DefaultConfig()
+	c.Shards = cfg.Correlate.Shards
+	c.Correlate.ActiveMs = cfg.Correlate.ActiveTimeout.Milliseconds()
+	c.Correlate.InactiveMs = cfg.Correlate.InactiveTimeout.Milliseconds()
+	c.Correlate.HalfMs = cfg.Correlate.HalfTimeout.Milliseconds()
+	c.Correlate.MaxConnections = cfg.Correlate.MaxConnections
+	return c
+}

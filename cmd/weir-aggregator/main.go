@@ -85,6 +85,13 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 	if err != nil {
 		return nil, err
 	}
+	history, keeper, err := openHistory(cfg, log, book, reg.Registry)
+	if err != nil {
+		return nil, err
+	}
+	if keeper != nil {
+		runners = append(runners, *keeper)
+	}
 	former, err := closeFormer(cfg.DataDir, last, book)
 	if err != nil {
 		return nil, err
@@ -133,19 +140,16 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 		return nil, err
 	}
 	g.Add(watch, tls, web)
+	if history != nil {
+		if err := reg.Add(history.Metrics()...); err != nil {
+			return nil, err
+		}
+		watch.State["history"] = func() any { return history.Size() }
+		g.Add(history)
+	}
 	for _, r := range runners {
 		g.Add(r)
 	}
 	g.Add(agg, col)
 	return p, nil
-}
-
-func loopConfig(cfg *config.Aggregator) aggregator.Config {
-	c := aggregator.DefaultConfig()
-	c.Shards = cfg.Correlate.Shards
-	c.Correlate.ActiveMs = cfg.Correlate.ActiveTimeout.Milliseconds()
-	c.Correlate.InactiveMs = cfg.Correlate.InactiveTimeout.Milliseconds()
-	c.Correlate.HalfMs = cfg.Correlate.HalfTimeout.Milliseconds()
-	c.Correlate.MaxConnections = cfg.Correlate.MaxConnections
-	return c
 }

@@ -22,6 +22,7 @@ type Aggregator struct {
 	StopTimeout time.Duration `json:"stopTimeout" doc:"how long a stop may drain: collect, then correlate, then sinks, then API"`
 	Collect     Collect       `json:"collect" doc:"where records come in"`
 	Correlate   Correlate     `json:"correlate" doc:"how the two ends of a connection are joined"`
+	History     History       `json:"history" doc:"built-in history: what queries answer from"`
 	Sinks       []Sink        `json:"sinks" doc:"where correlated records go; each has its own spool"`
 	API         API           `json:"api" doc:"HTTP API that weirctl uses"`
 	Metrics     obs.Config    `json:"metrics" doc:"where the aggregator can be watched"`
@@ -46,6 +47,14 @@ type Correlate struct {
 	HalfTimeout     time.Duration `json:"halfTimeout" doc:"how long one end waits for the other before it is exported alone and marked so"`
 	Shards          int           `json:"shards" doc:"goroutines that share the connections; 0 for one a core"`
 	MaxConnections  int           `json:"maxConnections" doc:"connections held at once over all shards; beyond that the oldest is exported and forgotten"`
+}
+
+// History is the flow records of the last days on the aggregator's own disk.
+type History struct {
+	Enabled  bool          `json:"enabled" flag:"history" doc:"keep a history under dataDir"`
+	Memory   int64         `json:"memory" flag:"history-memory" doc:"bytes for recent rows and for columns that queries read"`
+	MaxBytes int64         `json:"maxBytes" flag:"history-max-bytes" doc:"disk that its segments may take; the oldest go first"`
+	MaxAge   time.Duration `json:"maxAge" flag:"history-max-age" doc:"how long records are kept"`
 }
 
 // Sink is one destination.
@@ -123,6 +132,7 @@ func DefaultAggregator() *Aggregator {
 		Correlate: Correlate{
 			ActiveTimeout: 60 * time.Second, InactiveTimeout: 90 * time.Second, HalfTimeout: 20 * time.Second, MaxConnections: 4 << 20,
 		},
+		History: History{Enabled: true, Memory: 512 << 20, MaxBytes: 20 << 30, MaxAge: 7 * 24 * time.Hour},
 		API:     API{Listen: "127.0.0.1:8443", Auth: "token", Backlog: 1 << 14, Clients: 100},
 		Metrics: obs.Config{Listen: "127.0.0.1:9642"},
 		Log:     obs.DefaultLogConfig(),
@@ -151,6 +161,27 @@ func (a *Aggregator) Validate() error {
 			errs = append(errs, fmt.Errorf("sinks[%d].name: %q is the name of sinks[%d] too: give each sink its own", i, s.Name, at))
 		}
 		names[s.Name] = i
+		if s.Name == "history" {
+			errs = append(errs, fmt.Errorf("sinks[%d].name: history is the name of the built-in history: take another", i))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Validate checks the limits.
+func (h *History) Validate() error {
+	if !h.Enabled {
+		return nil
+	}
+	var errs []error
+	if h.Memory < 16<<20 {
+		errs = append(errs, fmt.Errorf("memory: %d is too small for recent rows: give at least 16777216 (16 MiB), or set enabled: false", h.Memory))
+	}
+	if h.MaxBytes < 64<<20 {
+		errs = append(errs, fmt.Errorf("maxBytes: %d is too small for a history: give at least 67108864 (64 MiB), or set enabled: false", h.MaxBytes))
+	}
+	if h.MaxAge < time.Minute {
+		errs = append(errs, fmt.Errorf("maxAge: %s keeps nothing: give at least 1m, or set enabled: false", h.MaxAge))
 	}
 	return errors.Join(errs...)
 }

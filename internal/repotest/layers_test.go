@@ -58,7 +58,7 @@ var layer = map[string]int{
 }
 
 // trees lists layers that a whole tree shares: sinks/jsonl is as sinks.
-var trees = map[string]int{"sinks/": 2, "cmd/": 4, "internal/gen/": 4, "internal/bench": 4, "internal/ociimage": 4}
+var trees = map[string]int{"sinks/": 2, "aggregator/store/": 2, "cmd/": 4, "internal/gen/": 4, "internal/bench": 4, "internal/ociimage": 4}
 
 // tests-only packages may be imported by tests alone.
 var testOnly = []string{"internal/testenv", "internal/repotest", "test/", "internal/peer", "api/flow/flowtest"}

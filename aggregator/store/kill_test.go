@@ -1,0 +1,230 @@
+package store
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/internal/ledger"
+	"github.com/weirnet/weir/internal/testenv"
+	"github.com/weirnet/weir/sinks"
+)
+
+const (
+	childEnv  = "WEIR_STORE_CHILD"
+	killTotal = 200_000
+)
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(childEnv); dir != "" {
+		if err := child(dir); err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func killConfig(dir string) Config {
+	c := DefaultConfig()
+	c.Dir, c.HeadRows, c.FileRows = filepath.Join(dir, "history"), 20_000, 80_000
+	return c
+}
+
+// child feeds a history through a Runner, from where its spool ends, joins segments all
+// the time, and leaves when all is stored. It says on its output how far it is.
+func child(dir string) error {
+	s, err := New(killConfig(dir), Deps{})
+	if err != nil {
+		return err
+	}
+	book := ledger.NewBook()
+	cfg := sinks.DefaultRunnerConfig()
+	cfg.Dir, cfg.BatchAge, cfg.RetryMin = filepath.Join(dir, "spool"), 20*time.Millisecond, 10*time.Millisecond
+	r, err := sinks.NewRunner(cfg, s, sinks.Deps{Stage: book.Stage("sink/history")})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- r.Run(ctx) }()
+	go func() {
+		for ctx.Err() == nil {
+			s.Keep(ctx, time.Now())
+			time.Sleep(5 * time.Millisecond)
+		}
+	}()
+	for i := r.Position(); i < killTotal; {
+		var recs []flow.Record
+		for range 500 {
+			recs = append(recs, sample(i, start.UnixMilli()+int64(i)))
+			i++
+		}
+		r.Offer(recs)
+		if err := r.Flush(ctx); err != nil {
+			return err
+		}
+		fmt.Println("at", i)
+	}
+	if err := r.Drain(ctx); err != nil {
+		return err
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(book.Snapshot())
+}
+
+// runChild kills the child after a time; 0 lets it end.
+func runChild(t *testing.T, dir string, after time.Duration) (at uint64, books []ledger.Line) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childEnv+"="+dir)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if after > 0 {
+		time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
+	}
+	sc := bufio.NewScanner(out)
+	for sc.Scan() {
+		if rest, ok := strings.CutPrefix(sc.Text(), "at "); ok {
+			if n, err := strconv.ParseUint(rest, 10, 64); err == nil {
+				at = n
+			}
+		} else if err := json.Unmarshal(sc.Bytes(), &books); err != nil && after == 0 {
+			t.Fatal(err)
+		}
+	}
+	if err := cmd.Wait(); err != nil && after == 0 {
+		t.Fatalf("child: %v\n%s", err, stderr.String())
+	}
+	return at, books
+}
+
+// Killed at any moment - while rows come, while a segment is written, while segments are
+// joined - the history has in the end every record that the spool had taken, each
+// once, and the books of the last process balance.
+func TestKilledAtAnyMoment(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts and kills processes: not part of -short")
+	}
+	dir := t.TempDir()
+	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
+	var acked uint64
+	for range 12 {
+		at, _ := runChild(t, dir, 50*time.Millisecond+time.Duration(rng.IntN(500))*time.Millisecond)
+		if at > 0 && at < acked {
+			t.Fatalf("went back from %d to %d: what was on the disk came again", acked, at)
+		}
+		acked = max(acked, at)
+	}
+	t.Logf("killed 12 times up to record %d of %d", acked, killTotal)
+	_, books := runChild(t, dir, 0)
+	for _, l := range books {
+		a, b, c := l.Diff()
+		if a != 0 || b != 0 || c != 0 || len(l.Lost) != 0 || l.Held.Records != 0 {
+			t.Errorf("books of %s do not balance or something was lost: %+v", l.Stage, l)
+		}
+	}
+	if len(books) != 1 {
+		t.Errorf("books of %d sinks", len(books))
+	}
+	s := open(t, killConfig(dir), time.Now)
+	got, sc := numbers(t, s, 0, always)
+	if sc.Damaged > 0 || s.Stats.Corrupt.Load() > 0 {
+		t.Errorf("%d damaged segments", s.Stats.Corrupt.Load())
+	}
+	wantRun(t, got, 0, killTotal)
+}
+
+// smallDisk mounts a tmpfs.
+func smallDisk(t *testing.T, size string) string {
+	t.Helper()
+	testenv.NeedRoot(t)
+	dir := t.TempDir()
+	if err := unix.Mount("weir-test", dir, "tmpfs", 0, "size="+size); err != nil {
+		t.Fatalf("mount a tmpfs of %s: %v", size, err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Errorf("unmount %s: %v", dir, err)
+		}
+	})
+	return dir
+}
+
+// On a full disk the oldest hours make room; the newest rows are all there.
+func TestFullDiskDropsTheOldestHours(t *testing.T) {
+	c := &clock{t: start}
+	s := open(t, testConfig(smallDisk(t, "600k")), c.now)
+	for h := range uint64(8) {
+		fill(t, s, c, h*2000, h*2000+2000)
+		c.add(time.Hour)
+	}
+	if s.Stats.RemovedFull.Load() == 0 {
+		t.Fatal("the disk was not full")
+	}
+	got, _ := numbers(t, s, 0, always)
+	wantRun(t, got, got[0], 16_000)
+	if removed := s.Stats.RemovedRows.Load(); removed != got[0] {
+		t.Errorf("%d rows removed, %d counted", got[0], removed)
+	}
+}
+
+// Within one hour nothing is given up: the write fails, names the disk, and the rows come
+// again when there is room.
+func TestFullDiskWithinTheHour(t *testing.T) {
+	c := &clock{t: start}
+	dir := smallDisk(t, "256k")
+	s := open(t, testConfig(dir), c.now)
+	var n uint64
+	var err error
+	for ; n < 50_000; n += 100 {
+		var recs []flow.Record
+		for i := n; i < n+100; i++ {
+			recs = append(recs, sample(i, c.now().UnixMilli()))
+			c.add(time.Millisecond)
+		}
+		if err = s.WriteAt(t.Context(), n, recs); err != nil {
+			break
+		}
+	}
+	if !errors.Is(err, unix.ENOSPC) || s.Stats.SealFailures.Load() == 0 {
+		t.Fatalf("after %d rows: %v", n, err)
+	}
+	got, _ := numbers(t, s, 0, always)
+	wantRun(t, got, 0, n)
+	if err := unix.Mount("", dir, "", unix.MS_REMOUNT, "size=8m"); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, s, c, n, n+1000)
+	got, _ = numbers(t, s, 0, always)
+	wantRun(t, got, 0, n+1000)
+	if tmp, _ := filepath.Glob(filepath.Join(dir, "*", "*"+tmpSuffix)); len(tmp) > 0 {
+		t.Errorf("left behind: %v", tmp)
+	}
+}
