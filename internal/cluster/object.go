@@ -33,7 +33,9 @@ type Pod struct {
 	HostNetwork     bool
 	Ports           []Port
 	Owner           Owner
-	TemplateHash    string // label pod-template-hash
+	TemplateHash    string // label pod-template-hash, or controller-revision-hash
+	Images          []string
+	Restarts        int    // of its containers, together
 	Labels          string // JSON object with sorted keys; "{}" for none
 	StartMs         int64  // first container's start, else status.startTime; 0 unknown (seconds in the API)
 	EndMs           int64  // last container's end, once all have ended; 0 while it lives
@@ -53,6 +55,7 @@ type Node struct {
 	Zone      string // topology.kubernetes.io/zone
 	Addresses []netip.Addr
 	PodCIDRs  []netip.Prefix
+	NotReady  bool  // its condition Ready says False or Unknown
 	StartMs   int64 // creation
 }
 
@@ -71,6 +74,7 @@ type EndpointSlice struct {
 	Namespace, Name string
 	Service         string // label kubernetes.io/service-name
 	Addresses       []netip.Addr
+	Unready         []netip.Addr // those of Addresses that are not ready
 	Ports           []Port
 }
 

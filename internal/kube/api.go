@@ -213,7 +213,13 @@ func slim(o any) (any, error) {
 		}
 		v.Status.Conditions = nil
 	case *corev1.Node:
-		v.Status = corev1.NodeStatus{Addresses: v.Status.Addresses}
+		var ready []corev1.NodeCondition
+		for _, c := range v.Status.Conditions {
+			if c.Type == corev1.NodeReady {
+				ready = append(ready, corev1.NodeCondition{Type: c.Type, Status: c.Status})
+			}
+		}
+		v.Status = corev1.NodeStatus{Addresses: v.Status.Addresses, Conditions: ready}
 	}
 	return o, nil
 }
@@ -221,9 +227,7 @@ func slim(o any) (any, error) {
 func slimContainers(in []corev1.Container) []corev1.Container {
 	var out []corev1.Container
 	for i := range in {
-		if len(in[i].Ports) > 0 {
-			out = append(out, corev1.Container{Name: in[i].Name, Ports: in[i].Ports})
-		}
+		out = append(out, corev1.Container{Name: in[i].Name, Image: in[i].Image, Ports: in[i].Ports})
 	}
 	return out
 }

@@ -76,7 +76,7 @@ func port(n int32) uint16 {
 func pod(p *corev1.Pod) *cluster.Pod {
 	out := &cluster.Pod{
 		Namespace: p.Namespace, Name: p.Name, UID: uid(p.UID), Node: p.Spec.NodeName, HostNetwork: p.Spec.HostNetwork,
-		Owner: owner(p.OwnerReferences), TemplateHash: p.Labels["pod-template-hash"], Labels: labels(p.Labels),
+		Owner: owner(p.OwnerReferences), TemplateHash: template(p.Labels), Labels: labels(p.Labels),
 		Done: p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed,
 	}
 	for _, a := range p.Status.PodIPs {
@@ -95,8 +95,24 @@ func pod(p *corev1.Pod) *cluster.Pod {
 			}
 		}
 	}
+	for i := range p.Spec.Containers {
+		if s := p.Spec.Containers[i].Image; s != "" {
+			out.Images = append(out.Images, s)
+		}
+	}
+	for i := range p.Status.ContainerStatuses {
+		out.Restarts += int(p.Status.ContainerStatuses[i].RestartCount)
+	}
 	out.StartMs, out.EndMs = lifetime(&p.Status)
 	return out
+}
+
+// template names the revision of a workload that a pod is of.
+func template(l map[string]string) string {
+	if h := l["pod-template-hash"]; h != "" {
+		return h
+	}
+	return l["controller-revision-hash"]
 }
 
 // lifetime says since when a pod can have sent packets, and until when it did.
@@ -141,6 +157,11 @@ func node(n *corev1.Node) *cluster.Node {
 	if !n.CreationTimestamp.IsZero() {
 		out.StartMs = n.CreationTimestamp.UnixMilli()
 	}
+	for _, c := range n.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			out.NotReady = c.Status != corev1.ConditionTrue
+		}
+	}
 	for _, a := range n.Status.Addresses {
 		if a.Type == corev1.NodeInternalIP || a.Type == corev1.NodeExternalIP {
 			out.Addresses = append(out.Addresses, addrs(a.Address)...)
@@ -184,7 +205,11 @@ func service(s *corev1.Service) *cluster.Service {
 func endpoints(e *discoveryv1.EndpointSlice) *cluster.EndpointSlice {
 	out := &cluster.EndpointSlice{Namespace: e.Namespace, Name: e.Name, Service: e.Labels[discoveryv1.LabelServiceName]}
 	for i := range e.Endpoints {
-		out.Addresses = append(out.Addresses, addrs(e.Endpoints[i].Addresses...)...)
+		list := addrs(e.Endpoints[i].Addresses...)
+		out.Addresses = append(out.Addresses, list...)
+		if r := e.Endpoints[i].Conditions.Ready; r != nil && !*r { // nil is "to be taken for ready"
+			out.Unready = append(out.Unready, list...)
+		}
 	}
 	for _, p := range e.Ports {
 		if p.Port == nil {

@@ -64,7 +64,7 @@ func TestLoad(t *testing.T) {
 		}},
 		{Pod: &cluster.Pod{
 			Namespace: "shop", Name: "web-7f-a", Node: "n1", IPs: []netip.Addr{netip.MustParseAddr("10.244.1.5"), netip.MustParseAddr("fd00:1::5")},
-			Ports: []cluster.Port{{Proto: 6, Number: 8080}}, Owner: cluster.Owner{Kind: "ReplicaSet", Name: "web-7f"}, TemplateHash: "7f",
+			Ports: []cluster.Port{{Proto: 6, Number: 8080}}, Owner: cluster.Owner{Kind: "ReplicaSet", Name: "web-7f"}, TemplateHash: "7f", Images: []string{"x"},
 			Labels: `{"app":"web","pod-template-hash":"7f"}`,
 		}},
 		{Service: &cluster.Service{

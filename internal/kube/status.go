@@ -38,6 +38,8 @@ type Status struct {
 type Deps struct {
 	Log *slog.Logger
 	Now func() time.Time // nil for time.Now
+	// Changes, if any, is told what changes in the cluster. It must not wait.
+	Changes func([]cluster.Change)
 }
 
 // expireEvery is how often the Model forgets.
@@ -49,6 +51,8 @@ type feed struct {
 	log   *slog.Logger
 	now   func() time.Time
 	model *cluster.Model
+	tell  func([]cluster.Change)
+	diary *cluster.Journal // nil where nobody wants to know
 
 	mu      sync.Mutex // one writer of model at a time, and what follows
 	synced  bool
@@ -60,6 +64,9 @@ type feed struct {
 
 func newFeed(name string, m *cluster.Model, d Deps) *feed {
 	f := &feed{name: name, log: d.Log, now: d.Now, model: m}
+	if d.Changes != nil {
+		f.tell, f.diary = d.Changes, cluster.NewJournal(m)
+	}
 	if f.now == nil {
 		f.now = time.Now
 	}
@@ -74,7 +81,14 @@ func newFeed(name string, m *cluster.Model, d Deps) *feed {
 func (f *feed) apply(e cluster.Event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.model.Apply(f.now().UnixMilli(), e)
+	now := f.now().UnixMilli()
+	f.model.Apply(now, e)
+	if f.diary == nil {
+		return
+	}
+	if list := f.diary.Observe(now, e); len(list) > 0 {
+		f.tell(list)
+	}
 }
 
 // String names the source.
@@ -105,6 +119,9 @@ func (f *feed) setSynced() {
 		return
 	}
 	f.synced, f.since = true, f.now()
+	if f.diary != nil {
+		f.diary.Synced()
+	}
 	s := f.model.Stats()
 	f.log.Info("cluster state is synced", "pods", s.Pods, "nodes", s.Nodes, "services", s.Services)
 }

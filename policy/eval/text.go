@@ -2,7 +2,6 @@ package eval
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/weirnet/weir/api/flow"
@@ -77,25 +76,10 @@ func peersText(np *cluster.NetworkPolicy, peers []cluster.PolicyPeer) string {
 }
 
 func peerText(np *cluster.NetworkPolicy, p *cluster.PolicyPeer) string {
-	if p.Block.IsValid() {
-		s := p.Block.String()
-		for _, e := range p.Except {
-			s = fmt.Sprintf("%s without %s", s, e)
-		}
-		return s
+	if p.Block.IsValid() || p.Namespaces != nil {
+		return p.String()
 	}
-	pods := "all pods"
-	if p.Pods != nil && len(*p.Pods) > 0 {
-		pods = p.Pods.String()
-	}
-	switch {
-	case p.Namespaces == nil:
-		return pods + " in " + np.Namespace
-	case len(*p.Namespaces) == 0:
-		return pods + " in all namespaces"
-	default:
-		return pods + " in namespaces with " + p.Namespaces.String()
-	}
+	return p.String() + " in " + np.Namespace
 }
 
 func portsText(ports []cluster.PolicyPort) string {
@@ -105,29 +89,7 @@ func portsText(ports []cluster.PolicyPort) string {
 			parts = append(parts, fmt.Sprintf("%d more", len(ports)-i))
 			break
 		}
-		parts = append(parts, portText(&ports[i]))
+		parts = append(parts, ports[i].String())
 	}
 	return strings.Join(parts, " or ")
-}
-
-func portText(p *cluster.PolicyPort) string {
-	proto := strconv.Itoa(int(p.Proto))
-	switch p.Proto {
-	case cluster.ProtoTCP:
-		proto = "TCP"
-	case cluster.ProtoUDP:
-		proto = "UDP"
-	case cluster.ProtoSCTP:
-		proto = "SCTP"
-	}
-	switch {
-	case p.Name != "":
-		return proto + " " + p.Name
-	case p.From == 0 && p.To == 0:
-		return proto
-	case p.From == p.To:
-		return fmt.Sprintf("%s %d", proto, p.From)
-	default:
-		return fmt.Sprintf("%s %d-%d", proto, p.From, p.To)
-	}
 }
