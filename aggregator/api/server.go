@@ -62,6 +62,7 @@ type Server struct {
 	Version    version.Info
 	Books      func() Books
 	Coverage   func() Coverage // nil for none
+	Changes    func(ChangeQuery) Changes
 	NotReady   func() []string
 
 	addr    atomic.Pointer[net.TCPAddr]
@@ -123,6 +124,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /api/v1/flows", s.flows)
 	mux.HandleFunc("GET /api/v1/ledger", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, s.Books()) })
 	mux.HandleFunc("GET /api/v1/coverage", s.coverage)
+	mux.HandleFunc("GET /api/v1/changes", s.changes)
 	mux.HandleFunc("GET /api/v1/fields", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, fields()) })
 	mux.HandleFunc("GET /api/v1/version", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, s.Version) })
 	mux.HandleFunc("GET /api/v1/health", func(w http.ResponseWriter, _ *http.Request) {
@@ -134,7 +136,7 @@ func (s *Server) Handler() http.Handler {
 		reply(w, code, map[string]any{"ready": len(waiting) == 0, "not_ready": waiting, "records": s.Hub.Seq(), "streams": s.Streams()})
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		fail(w, http.StatusNotFound, fmt.Sprintf("nothing at %s: the API is below /api/v1/: flows, ledger, coverage, fields, health, version", r.URL.Path))
+		fail(w, http.StatusNotFound, fmt.Sprintf("nothing at %s: the API is below /api/v1/: flows, ledger, coverage, changes, fields, health, version", r.URL.Path))
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.Stats.Requests.Add(1)

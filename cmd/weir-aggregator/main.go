@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -96,6 +97,10 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 	if err != nil {
 		return nil, err
 	}
+	world, err := openWorld(cfg, log)
+	if err != nil {
+		return nil, err
+	}
 	hub := api.NewHub(cfg.API.Backlog)
 	agg, err := aggregator.New(loopConfig(cfg), aggregator.Deps{
 		Stage: book.Stage("correlate"), Logger: log, Live: hub.Publish,
@@ -120,6 +125,7 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 	web := &api.Server{
 		Listen: cfg.API.Listen, Auth: api.Auth(cfg.API.Auth), MaxClients: cfg.API.Clients, TLS: tls.api,
 		Log: log, Hub: hub, Version: v, Books: books, Coverage: func() api.Coverage { return nodeCoverage(col) }, NotReady: g.NotReady,
+		Changes: world.changes,
 	}
 	if cfg.API.Listen != "" && cfg.API.TokenFile != "" {
 		if web.Tokens, err = api.LoadTokens(cfg.API.TokenFile); err != nil {
@@ -136,7 +142,8 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 		},
 	}
 	p := &parts{g, reg, book}
-	if err := register(p, agg, col, web, tls); err != nil {
+	world.agents = agentStates(col)
+	if err := errors.Join(register(p, agg, col, web, tls), reg.Add(world.metrics()...)); err != nil {
 		return nil, err
 	}
 	g.Add(watch, tls, web)
@@ -147,6 +154,7 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 		watch.State["history"] = func() any { return history.Size() }
 		g.Add(history)
 	}
+	g.Add(world.tasks()...)
 	for _, r := range runners {
 		g.Add(r)
 	}

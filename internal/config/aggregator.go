@@ -23,6 +23,7 @@ type Aggregator struct {
 	Collect     Collect       `json:"collect" doc:"where records come in"`
 	Correlate   Correlate     `json:"correlate" doc:"how the two ends of a connection are joined"`
 	History     History       `json:"history" doc:"built-in history: what queries answer from"`
+	Cluster     Cluster       `json:"cluster" doc:"whose changes are kept beside the flows: rollouts, policies, endpoints, nodes"`
 	Sinks       []Sink        `json:"sinks" doc:"where correlated records go; each has its own spool"`
 	API         API           `json:"api" doc:"HTTP API that weirctl uses"`
 	Metrics     obs.Config    `json:"metrics" doc:"where the aggregator can be watched"`
@@ -56,6 +57,25 @@ type History struct {
 	MaxBytes int64         `json:"maxBytes" flag:"history-max-bytes" doc:"disk that its segments may take; the oldest go first"`
 	MaxAge   time.Duration `json:"maxAge" flag:"history-max-age" doc:"how long records are kept"`
 }
+
+// Cluster says where the aggregator sees the cluster's objects. Names of flows come
+// with the flows; this is for what changed, and for questions about policies.
+type Cluster struct {
+	Source     string `json:"source" flag:"cluster-from" doc:"kubernetes, manifests, none, or auto: manifests where a directory is given, kubernetes where a kubeconfig is given or the aggregator runs in a pod, else none"`
+	Kubeconfig string `json:"kubeconfig" flag:"kubeconfig" doc:"kubeconfig file; empty for the pod's service account"`
+	Manifests  string `json:"manifests" flag:"manifests" doc:"directory of Kubernetes YAML that stands for the API server, read again when it changes"`
+}
+
+func (c *Cluster) names() *Names {
+	return &Names{Source: c.Source, Kubeconfig: c.Kubeconfig, Manifests: c.Manifests}
+}
+
+// Validate checks that the source has what it needs.
+func (c *Cluster) Validate() error { return c.names().Validate() }
+
+// Resolve turns auto into the source that is meant; inPod says whether the process
+// runs with a service account.
+func (c *Cluster) Resolve(inPod bool) string { return c.names().Resolve(inPod) }
 
 // Sink is one destination.
 type Sink struct {
@@ -133,6 +153,7 @@ func DefaultAggregator() *Aggregator {
 			ActiveTimeout: 60 * time.Second, InactiveTimeout: 90 * time.Second, HalfTimeout: 20 * time.Second, MaxConnections: 4 << 20,
 		},
 		History: History{Enabled: true, Memory: 512 << 20, MaxBytes: 20 << 30, MaxAge: 7 * 24 * time.Hour},
+		Cluster: Cluster{Source: "auto"},
 		API:     API{Listen: "127.0.0.1:8443", Auth: "token", Backlog: 1 << 14, Clients: 100},
 		Metrics: obs.Config{Listen: "127.0.0.1:9642"},
 		Log:     obs.DefaultLogConfig(),

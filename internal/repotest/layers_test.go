@@ -48,6 +48,7 @@ var layer = map[string]int{
 	"aggregator/collect":   2,
 	"aggregator/api":       2,
 	"aggregator/store":     2,
+	"aggregator/journal":   2,
 	"sinks":                2,
 	"agent":                3,
 	"exporter":             3,

@@ -162,7 +162,8 @@ func testRights(t *testing.T, c *kubernetes.Clientset) {
 		{"weir-agent", "get", "", "nodes/proxy", false},
 		{"weir-agent", "create", "", "serviceaccounts/token", false},
 		{"weir-agent", "bind", "rbac.authorization.k8s.io", "clusterroles", false},
-		{"weir-aggregator", "list", "", "pods", false},
+		{"weir-aggregator", "list", "", "pods", true},
+		{"weir-aggregator", "delete", "", "pods", false},
 		{"weir-aggregator", "get", "", "secrets", false},
 	} {
 		res, sub, _ := strings.Cut(r.resource, "/")

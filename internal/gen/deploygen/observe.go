@@ -75,7 +75,7 @@ func render(p params) ([]byte, error) {
 	for _, d := range []doc{
 		{"The agent needs hostNetwork and NET_ADMIN, which is beyond the baseline level, so the\nnamespace enforces none; the aggregator meets restricted, and warnings tell what does not.", p.namespace()},
 		{"", p.serviceAccount(agent)},
-		{"What an agent may read: names of addresses, and nothing else.", p.clusterRole()},
+		{"What agents may read to name addresses, and the aggregator to tell what changed; nothing else.", p.clusterRole()},
 		{"", p.clusterRoleBinding()},
 		{"", p.configMap(agent, "agent.yaml", p.agentConfig())},
 		{"", p.daemonSet()},
@@ -179,8 +179,10 @@ func (p params) clusterRoleBinding() any {
 	m.Namespace = ""
 	return rbacv1.ClusterRoleBinding{
 		TypeMeta: metav1.TypeMeta{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "ClusterRoleBinding"}, ObjectMeta: m,
-		RoleRef:  rbacv1.RoleRef{APIGroup: "rbac.authorization.k8s.io", Kind: "ClusterRole", Name: agent},
-		Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Name: agent, Namespace: p.Namespace}},
+		RoleRef: rbacv1.RoleRef{APIGroup: "rbac.authorization.k8s.io", Kind: "ClusterRole", Name: agent},
+		Subjects: []rbacv1.Subject{
+			{Kind: "ServiceAccount", Name: agent, Namespace: p.Namespace}, {Kind: "ServiceAccount", Name: aggregator, Namespace: p.Namespace},
+		},
 	}
 }
 

@@ -80,7 +80,7 @@ func (p params) agentPod() corev1.PodSpec {
 
 func (p params) aggregatorPod() corev1.PodSpec {
 	return corev1.PodSpec{
-		ServiceAccountName: aggregator, AutomountServiceAccountToken: new(false), EnableServiceLinks: new(false),
+		ServiceAccountName: aggregator, AutomountServiceAccountToken: new(true), EnableServiceLinks: new(false),
 		TerminationGracePeriodSeconds: new(int64(45)),
 		NodeSelector:                  map[string]string{corev1.LabelOSStable: "linux"},
 		SecurityContext: &corev1.PodSecurityContext{
