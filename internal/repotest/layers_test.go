@@ -27,6 +27,7 @@ var layer = map[string]int{
 	"api/query":            1,
 	"api/ipfix":            1,
 	"policy/eval":          1,
+	"policy/simulate":      1,
 	"exporter/track":       1,
 	"exporter/enrich":      1,
 	"exporter/coverage":    1,
