@@ -2,6 +2,7 @@ package simulate
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -26,7 +27,15 @@ func side(app string, n int) eval.Side {
 	return eval.Side{Selectable: true, Namespace: "shop", Name: fmt.Sprint(app, n), Labels: map[string]string{"app": app}}
 }
 
-func conns(src, dst string, n int, port uint16, count uint64, first, last int64) *Conns {
+// conns are count connections of "CLIENT SERVER NUMBER-OF-THE-PODS PORT" in a time.
+func conns(what string, count uint64, first, last int64) *Conns {
+	var n int
+	var port uint16
+	src, rest, _ := strings.Cut(what, " ")
+	dst, rest, _ := strings.Cut(rest, " ")
+	if _, err := fmt.Sscan(rest, &n, &port); err != nil {
+		panic(err)
+	}
 	return &Conns{
 		Packet:   eval.Packet{Src: side(src, n), Dst: side(dst, n), Proto: 6, Port: port},
 		SrcOwner: "shop/Deployment/" + src, DstOwner: "shop/Deployment/" + dst, Count: count, FirstMs: first, LastMs: last,
@@ -53,11 +62,11 @@ func lines(r Report) (out []string) {
 func TestRun(t *testing.T) {
 	before := Policies{"shop": {policy("pay-in", "pay", "cart", "front")}}
 	list := []*Conns{
-		conns("cart", "pay", 1, 8443, 10, 100, 200),
-		conns("front", "pay", 1, 8443, 5, 50, 300), // two pods of one owner are one group
-		conns("front", "pay", 2, 8443, 7, 20, 250),
-		conns("bot", "pay", 1, 8443, 3, 1, 2),
-		conns("cart", "db", 1, 5432, 4, 1, 9),
+		conns("cart pay 1 8443", 10, 100, 200),
+		conns("front pay 1 8443", 5, 50, 300), // two pods of one owner are one group
+		conns("front pay 2 8443", 7, 20, 250),
+		conns("bot pay 1 8443", 3, 1, 2),
+		conns("cart db 1 5432", 4, 1, 9),
 		{Unknown: "pod is gone and its labels were not recorded", Count: 6},
 	}
 	got := run(before, []*cluster.NetworkPolicy{policy("pay-in", "pay", "cart"), policy("db-in", "db", "cart")}, nil, list...)
@@ -79,7 +88,7 @@ func TestRun(t *testing.T) {
 
 func TestRemove(t *testing.T) {
 	before := Policies{"shop": {policy("pay-in", "pay", "cart")}}
-	got := run(before, nil, []*cluster.NetworkPolicy{{Namespace: "shop", Name: "pay-in"}}, conns("bot", "pay", 1, 80, 2, 1, 2), conns("cart", "pay", 1, 80, 2, 1, 2))
+	got := run(before, nil, []*cluster.NetworkPolicy{{Namespace: "shop", Name: "pay-in"}}, conns("bot pay 1 80", 2, 1, 2), conns("cart pay 1 80", 2, 1, 2))
 	want := []string{
 		"shop/Deployment/bot -> shop/Deployment/pay:80 denied->unprotected x2 1-2 (no policy selects either end)",
 		"shop/Deployment/cart -> shop/Deployment/pay:80 allowed->unprotected x2 1-2 (no policy selects either end)",
@@ -87,7 +96,7 @@ func TestRemove(t *testing.T) {
 	if d := cmp.Diff(want, lines(got)); d != "" || got.Allowed != 2 {
 		t.Errorf("%s %+v", d, got)
 	}
-	if got := run(before, nil, nil, conns("bot", "pay", 1, 80, 2, 1, 2)); got.Unchanged != 2 || got.Changed != nil {
+	if got := run(before, nil, nil, conns("bot pay 1 80", 2, 1, 2)); got.Unchanged != 2 || got.Changed != nil {
 		t.Errorf("no change: %+v", got)
 	}
 }
