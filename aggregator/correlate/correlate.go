@@ -187,7 +187,8 @@ func (c *Correlator) observe(nowMs int64, r *flow.Record, l *looked, emit func(*
 	before := e.pendingBytes()
 	grown := c.update(i, e, side, r)
 	after := e.pendingBytes()
-	// The pending amount only grows: totals are monotonic and bases only go down.
+	// The pending amount may shrink once: where the second end shows that another
+	// replica has told more already.
 	c.stats.InBytes += after - before
 	c.held.bytes += after - before
 	e.records++

@@ -177,14 +177,10 @@ func (c *Correlator) begin(e *entry, o *end, r *flow.Record) {
 		default:
 			continue
 		}
-		known := uint16(entKnown0) << k
-		switch {
-		case e.flags&known == 0:
-			e.base[k] = o.base[k]
-			e.flags |= known
-		case e.told == 0:
-			e.base[k] = min(e.base[k], o.base[k])
-		}
+		// Up to where an end's own deltas begin, another replica has told it, or
+		// the books tell of a loss: the farther of the two is told already.
+		e.base[k] = max(e.base[k], o.base[k])
+		e.flags |= uint16(entKnown0) << k
 	}
 }
 
@@ -233,7 +229,7 @@ func (e *entry) widen(o *end, r *flow.Record) {
 	for k := range v {
 		if has&o.has&(1<<k) != 0 && has&(16<<k) != 0 {
 			o.base[k] = min(o.base[k], v[k]-min(d[k], v[k]))
-			e.base[k] = min(e.base[k], o.base[k])
+			e.base[k] = max(e.ends[0].base[k], e.ends[1].base[k])
 		}
 	}
 }
