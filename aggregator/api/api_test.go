@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -37,7 +38,13 @@ func server(t *testing.T, ring int) (*Server, *httptest.Server) {
 	t.Helper()
 	s := &Server{
 		Auth: AuthNone, MaxClients: 2, Log: slog.New(slog.DiscardHandler), Hub: NewHub(ring),
-		Books:    func() Books { return Books{Stages: []ledger.Line{{Stage: "collect"}}} },
+		Books: func() Books { return Books{Stages: []ledger.Line{{Stage: "collect"}}} },
+		Minutes: func(last int) []ledger.MinuteBook {
+			if last == 60 {
+				return nil
+			}
+			return []ledger.MinuteBook{{Process: fmt.Sprintf("node-%d", last)}}
+		},
 		NotReady: func() []string { return nil },
 	}
 	h := httptest.NewServer(s.Handler())
@@ -181,6 +188,10 @@ func TestErrors(t *testing.T) {
 		{"/api/v1/flows?limit=3", 400, `unknown parameter \"limit\"`},
 		{"/api/v2/flows", 404, "below /api/v1/"},
 		{"/api/v1/ledger", 200, `"stage":"collect"`},
+		{"/api/v1/ledger/minutes", 200, "[]"},
+		{"/api/v1/ledger/minutes?last=3", 200, `"process":"node-3"`},
+		{"/api/v1/ledger/minutes?last=0", 400, "between 1 and 1440"},
+		{"/api/v1/ledger/minutes?last=x", 400, "between 1 and 1440"},
 		{"/api/v1/fields", 200, `"name":"outcome"`},
 		{"/api/v1/health", 200, `"ready":true`},
 		{"/api/v1/version", 200, `"version":`},

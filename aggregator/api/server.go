@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -61,6 +62,7 @@ type Server struct {
 	Hub        *Hub
 	Version    version.Info
 	Books      func() Books
+	Minutes    func(last int) []ledger.MinuteBook
 	Coverage   func() Coverage // nil for none
 	Changes    func(ChangeQuery) Changes
 	NotReady   func() []string
@@ -123,6 +125,7 @@ func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /api/v1/flows", s.flows)
 	mux.HandleFunc("GET /api/v1/ledger", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, s.Books()) })
+	mux.HandleFunc("GET /api/v1/ledger/minutes", s.minutes)
 	mux.HandleFunc("GET /api/v1/coverage", s.coverage)
 	mux.HandleFunc("GET /api/v1/changes", s.changes)
 	mux.HandleFunc("GET /api/v1/fields", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, fields()) })
@@ -136,7 +139,7 @@ func (s *Server) Handler() http.Handler {
 		reply(w, code, map[string]any{"ready": len(waiting) == 0, "not_ready": waiting, "records": s.Hub.Seq(), "streams": s.Streams()})
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		fail(w, http.StatusNotFound, fmt.Sprintf("nothing at %s: the API is below /api/v1/: flows, ledger, coverage, changes, fields, health, version", r.URL.Path))
+		fail(w, http.StatusNotFound, fmt.Sprintf("nothing at %s: the API is below /api/v1/: flows, ledger, ledger/minutes, coverage, changes, fields, health, version", r.URL.Path))
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.Stats.Requests.Add(1)
@@ -164,6 +167,26 @@ func (s *Server) Handler() http.Handler {
 		}
 		mux.ServeHTTP(w, r)
 	})
+}
+
+const maxMinutes = 1440
+
+// minutes answers with the books of the last minutes (?last=, 60 where it is not given).
+func (s *Server) minutes(w http.ResponseWriter, r *http.Request) {
+	last := 60
+	if q := r.URL.Query().Get("last"); q != "" {
+		n, err := strconv.Atoi(q)
+		if err != nil || n < 1 || n > maxMinutes {
+			fail(w, http.StatusBadRequest, fmt.Sprintf("last: %q is no number of minutes between 1 and %d", q, maxMinutes))
+			return
+		}
+		last = n
+	}
+	books := s.Minutes(last)
+	if books == nil {
+		books = []ledger.MinuteBook{}
+	}
+	reply(w, http.StatusOK, books)
 }
 
 func loopbackHost(hostport string) bool {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/weirnet/weir/aggregator"
 	"github.com/weirnet/weir/internal/ledger"
 )
 
@@ -87,4 +88,14 @@ func (s *before) add(l *ledger.Line) {
 		}
 	}
 	s.Stages = append(s.Stages, *l)
+}
+
+// states are the parts of /debug/state.
+func states(book *ledger.Book, former *before, col collector, agg *aggregator.Aggregator) map[string]func() any {
+	return map[string]func() any{
+		"ledger": func() any { return book.Snapshot() },
+		"former": func() any { return former.Stages },
+		"agents": func() any { return agentBooks(col) },
+		"totals": func() any { return agg.Total() },
+	}
 }

@@ -122,9 +122,10 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 	books := func() api.Books {
 		return api.Books{Time: time.Now(), Stages: book.Snapshot(), Former: former.Stages, Agents: agentBooks(col)}
 	}
+	perMinute := &minutes{ledger.NewMinutes(), books}
 	web := &api.Server{
 		Listen: cfg.API.Listen, Auth: api.Auth(cfg.API.Auth), MaxClients: cfg.API.Clients, TLS: tls.api,
-		Log: log, Hub: hub, Version: v, Books: books, Coverage: func() api.Coverage { return nodeCoverage(col) }, NotReady: g.NotReady,
+		Log: log, Hub: hub, Version: v, Books: books, Minutes: perMinute.last, Coverage: func() api.Coverage { return nodeCoverage(col) }, NotReady: g.NotReady,
 		Changes: world.changes,
 	}
 	if cfg.API.Listen != "" && cfg.API.TokenFile != "" {
@@ -134,19 +135,14 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 	}
 	watch := &obs.Server{
 		Config: cfg.Metrics, TLS: tls.metrics, Log: log, Registry: reg, Version: v, NotReady: g.NotReady,
-		State: map[string]func() any{
-			"ledger": func() any { return book.Snapshot() },
-			"former": func() any { return former.Stages },
-			"agents": func() any { return agentBooks(col) },
-			"totals": func() any { return agg.Total() },
-		},
+		State: states(book, former, col, agg),
 	}
 	p := &parts{g, reg, book}
 	world.agents = agentStates(col)
 	if err := errors.Join(register(p, agg, col, web, tls), reg.Add(world.metrics()...)); err != nil {
 		return nil, err
 	}
-	g.Add(watch, tls, web)
+	g.Add(watch, tls, perMinute, web)
 	if history != nil {
 		if err := reg.Add(history.Metrics()...); err != nil {
 			return nil, err

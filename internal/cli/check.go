@@ -67,7 +67,7 @@ datagram a family over loopback.`,
 // checkServer shows what the aggregator knows of the nodes, or of those named.
 func checkServer(ctx context.Context, env *Env, c *client, output string, names []string) error {
 	var all api.Coverage
-	if err := c.getJSON(ctx, "/api/v1/coverage", &all); err != nil {
+	if err := c.getJSON(ctx, "/api/v1/coverage", nil, &all); err != nil {
 		return err
 	}
 	tables := make([]coverage.Table, 0, len(all.Tables))
@@ -109,7 +109,7 @@ func checkServer(ctx context.Context, env *Env, c *client, output string, names 
 // coverageFoot is the last line of every total.
 func coverageFoot(ctx context.Context, c *client) string {
 	var all api.Coverage
-	if err := c.getJSON(ctx, "/api/v1/coverage", &all); err != nil {
+	if err := c.getJSON(ctx, "/api/v1/coverage", nil, &all); err != nil {
 		return "coverage: unknown: " + clean(err.Error())
 	}
 	return clean(all.Summary)

@@ -76,6 +76,7 @@ func serve(ts *testscript.TestScript, _ bool, args []string) {
 			}
 		},
 	}
+	s.Minutes = minuteBooks
 	a, b := facts("node-1"), facts("node-2")
 	b.Bridges = []coverage.Bridge{{Name: "cni0", Ports: 14}}
 	now := time.Date(2026, 3, 14, 4, 0, 0, 0, time.UTC)
@@ -99,6 +100,20 @@ func serve(ts *testscript.TestScript, _ bool, args []string) {
 	h := httptest.NewServer(s.Handler())
 	ts.Defer(h.Close)
 	ts.Setenv("WEIR_SERVER", h.URL)
+}
+
+// minuteBooks are two minutes of a node; in the second one record vanished.
+func minuteBooks(last int) []ledger.MinuteBook {
+	at := time.Date(2026, 3, 14, 3, 12, 0, 0, time.UTC)
+	books := []ledger.MinuteBook{
+		{Time: at, Process: "node-1", Instance: "a", First: true, Stages: []ledger.MinuteLine{
+			{Stage: "track", In: ledger.Change{Records: 50}, Out: ledger.Change{Records: 48}, Held: ledger.Amount{Records: 2}},
+		}},
+		{Time: at.Add(time.Minute), Process: "node-1", Instance: "a", Stages: []ledger.MinuteLine{
+			{Stage: "track", Before: ledger.Amount{Records: 2}, In: ledger.Change{Records: 10}, Out: ledger.Change{Records: 8}, Lost: map[string]ledger.Change{"evicted": {Records: 3}}},
+		}},
+	}
+	return books[:min(last, 2)]
 }
 
 func TestClean(t *testing.T) {

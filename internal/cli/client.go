@@ -201,10 +201,10 @@ func (c *client) explain(err error) error {
 }
 
 // getJSON asks for path and decodes the answer.
-func (c *client) getJSON(ctx context.Context, path string, into any) error {
+func (c *client) getJSON(ctx context.Context, path string, q url.Values, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	body, err := c.get(ctx, path, nil)
+	body, err := c.get(ctx, path, q)
 	if err != nil {
 		return err
 	}

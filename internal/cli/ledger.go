@@ -20,58 +20,77 @@ import (
 // errDifference is the end of `ledger --fail` where the books do not balance.
 var errDifference = errors.New("the books do not balance")
 
+type ledgerFlags struct {
+	output, unit string
+	fail         bool
+	minutes      int
+}
+
 func ledgerCommand(env *Env, c *client) *cobra.Command {
-	var output, unit string
-	var fail bool
+	var l ledgerFlags
 	cmd := &cobra.Command{
 		Use: "ledger", Short: "Show what came in, went on, is held and was lost, stage by stage", Args: noArgs,
 		Long: `Show the books from end to end: every stage accounts in = out + held + lost(reason).
 
+With --minutes 10 they are shown for every agent and minute: before + in = out + held +
+lost, where before is what the minute began with. The last one goes on until now.
+
 A difference other than 0 is a bug, whatever caused it. While flows pass, a stage that
 is read in the middle of a batch may show one for an instant.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := oneOf("output", output, "table", "json"); err != nil {
-				return err
-			}
-			if err := oneOf("unit", unit, "records", "connections", "bytes"); err != nil {
-				return err
-			}
-			b, err := balanced(cmd.Context(), c)
+			ok, err := l.run(cmd.Context(), env, c)
 			if err != nil {
 				return err
 			}
-			if output == "json" {
-				e := json.NewEncoder(env.Out)
-				e.SetIndent("", "  ")
-				if err := e.Encode(b); err != nil {
-					return fmt.Errorf("write: %w", err)
-				}
-			} else {
-				err := printLedger(env.Out, b, unit)
-				if err == nil {
-					_, err = fmt.Fprintln(env.Out, coverageFoot(cmd.Context(), c))
-				}
-				if err != nil {
-					return fmt.Errorf("write: %w", err)
-				}
-			}
-			if fail && difference(b) != 0 {
+			if l.fail && !ok {
 				return errDifference
 			}
 			return nil
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
-	cmd.Flags().StringVar(&unit, "unit", "records", "what the table counts: records, connections or bytes")
-	cmd.Flags().BoolVar(&fail, "fail", false, "exit with status 1 where a stage has a difference")
+	cmd.Flags().StringVarP(&l.output, "output", "o", "table", "table or json")
+	cmd.Flags().StringVar(&l.unit, "unit", "records", "what the table counts: records, connections or bytes")
+	cmd.Flags().IntVar(&l.minutes, "minutes", 0, "show each of so many last minutes instead of the sums")
+	cmd.Flags().BoolVar(&l.fail, "fail", false, "exit with status 1 where a stage has a difference")
 	return cmd
+}
+
+// run shows the books; it tells whether they balance.
+func (l *ledgerFlags) run(ctx context.Context, env *Env, c *client) (ok bool, err error) {
+	if err := oneOf("output", l.output, "table", "json"); err != nil {
+		return false, err
+	}
+	if err := oneOf("unit", l.unit, "records", "connections", "bytes"); err != nil {
+		return false, err
+	}
+	if l.minutes < 0 || l.minutes > 1440 {
+		return false, usagef("--minutes %d: want a number between 1 and 1440", l.minutes)
+	}
+	if l.minutes > 0 {
+		return l.minuteByMinute(ctx, env, c)
+	}
+	b, err := balanced(ctx, c)
+	if err != nil {
+		return false, err
+	}
+	if l.output == "json" {
+		e := json.NewEncoder(env.Out)
+		e.SetIndent("", "  ")
+		err = e.Encode(b)
+	} else if err = printLedger(env.Out, b, l.unit); err == nil {
+		_, err = fmt.Fprintln(env.Out, coverageFoot(ctx, c))
+	}
+	if err != nil {
+		return false, fmt.Errorf("write: %w", err)
+	}
+	return difference(b) == 0, nil
 }
 
 // balanced reads the books, and again where a batch was under way.
 func balanced(ctx context.Context, c *client) (*api.Books, error) {
 	for try := 0; ; try++ {
 		b := &api.Books{}
-		if err := c.getJSON(ctx, "/api/v1/ledger", b); err != nil {
+		if err := c.getJSON(ctx, "/api/v1/ledger", nil, b); err != nil {
 			return nil, err
 		}
 		if difference(b) == 0 || try == 4 {
@@ -154,7 +173,7 @@ func (o *observe) books(ctx context.Context) *api.Books {
 		return nil
 	}
 	b := &api.Books{}
-	if err := o.api.getJSON(ctx, "/api/v1/ledger", b); err != nil {
+	if err := o.api.getJSON(ctx, "/api/v1/ledger", nil, b); err != nil {
 		return nil
 	}
 	return b

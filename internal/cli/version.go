@@ -52,7 +52,7 @@ func serverVersion(ctx context.Context, c *client, skip bool) (*version.Info, er
 		return nil, nil
 	}
 	v := &version.Info{}
-	if err := c.getJSON(ctx, "/api/v1/version", v); err != nil {
+	if err := c.getJSON(ctx, "/api/v1/version", nil, v); err != nil {
 		return nil, err
 	}
 	return v, nil

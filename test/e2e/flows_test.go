@@ -217,6 +217,20 @@ func differences(b api.Books) (diffs, losses []string) {
 	return diffs, losses
 }
 
+// minutesBalance wants the books of agent and aggregator minute by minute, without a
+// difference.
+func (l *lab) minutesBalance() {
+	l.t.Helper()
+	eventually(l.t, "balanced minutes", 20*time.Second, func() error {
+		ctl := exec.Command(filepath.Join(built, "weirctl"), "ledger", "--minutes", "5", "--fail", "--server", fmt.Sprintf("127.0.0.1:%d", l.apiPort))
+		out, err := ctl.CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "node-1") || !strings.Contains(string(out), "correlate") {
+			return fmt.Errorf("%w\n%s", err, out)
+		}
+		return nil
+	})
+}
+
 // drain waits until the agent has told all it has, stops it, and then reads the
 // books at rest.
 func (l *lab) drain() api.Books {
@@ -245,6 +259,7 @@ func TestEveryConnectionArrivesExactly(t *testing.T) {
 	if err != nil || strings.Count(string(out), "REFUSED") != 100 || !strings.Contains(string(out), "nothing was lost meanwhile") {
 		t.Errorf("weirctl observe shows %d of 100 refused connections: %v\n%.2000s", strings.Count(string(out), "REFUSED"), err, out)
 	}
+	l.minutesBalance()
 	b := l.drain()
 	truth := l.truth()
 	got, outcomes, ids := l.arrived()
