@@ -34,7 +34,13 @@ func (w Wide) Plus(o Wide) Wide {
 func (w Wide) Compare(o Wide) int { return cmp.Or(cmp.Compare(w.Hi, o.Hi), cmp.Compare(w.Lo, o.Lo)) }
 
 // Float is the nearest float64.
-func (w Wide) Float() float64 { return float64(w.Hi)*(1<<64) + float64(w.Lo) }
+func (w Wide) Float() float64 {
+	if w.Hi < 0 { // the parts of a small negative number are large and cancel out
+		lo, borrow := bits.Sub64(0, w.Lo, 0)
+		return -(float64(-w.Hi-int64(borrow))*(1<<64) + float64(lo))
+	}
+	return float64(w.Hi)*(1<<64) + float64(w.Lo)
+}
 
 // Any is the number as an int64 or a uint64, where it fits, or else a float64.
 func (w Wide) Any() any {

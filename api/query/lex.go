@@ -96,12 +96,16 @@ func lex(text string) ([]token, error) {
 func next(text string, i int) (token, error) {
 	two := text[i:min(i+2, len(text))]
 	switch c := text[i]; {
+	case two == "||":
+		return token{}, errAt(text, i, `"||" is no operator: write or`)
 	case c == '(' || c == ')' || c == ',' || c == '|':
 		return token{tPunct, text[i : i+1], i, i + 1}, nil
 	case two == "!=" || two == "<=" || two == ">=" || two == "=~" || two == "!~":
 		return token{tOp, two, i, i + 2}, nil
 	case two == "==":
 		return token{}, errAt(text, i, `"==" is no operator: write =`)
+	case two == "&&":
+		return token{}, errAt(text, i, `"&&" is no operator: write and`)
 	case c == '=' || c == '<' || c == '>':
 		return token{tOp, text[i : i+1], i, i + 1}, nil
 	case c == '!' || c == '~':

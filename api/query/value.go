@@ -50,7 +50,7 @@ func number(text, unit string) (*big.Rat, error) {
 		v, ok = v.SetString(digits)
 	}
 	if !ok {
-		return nil, fmt.Errorf("%q is no number: write one like 100%s", text, first(unitOrder[unit]))
+		return nil, fmt.Errorf("%q is no number: write one like 100%s", clip(text), first(unitOrder[unit]))
 	}
 	if suffix == "" {
 		return v, nil
@@ -60,14 +60,14 @@ func number(text, unit string) (*big.Rat, error) {
 		return v.Mul(v, u), nil
 	}
 	if m == nil {
-		return nil, fmt.Errorf("%q: the field is a number without a unit", text)
+		return nil, fmt.Errorf("%q: the field is a number without a unit", clip(text))
 	}
 	for _, u := range unitOrder[unit] {
 		if strings.EqualFold(u, suffix) {
-			return nil, fmt.Errorf("%q is no unit of this field: did you mean %s?", suffix, u)
+			return nil, fmt.Errorf("%q is no unit of this field: did you mean %s?", clip(suffix), u)
 		}
 	}
-	return nil, fmt.Errorf("%q is no unit of this field: use %s", suffix, strings.Join(unitOrder[unit], ", "))
+	return nil, fmt.Errorf("%q is no unit of this field: use %s", clip(suffix), strings.Join(unitOrder[unit], ", "))
 }
 
 func first(list []string) string {
@@ -141,7 +141,7 @@ func parseTime(text string) (*big.Rat, error) {
 	if ms, err := strconv.ParseInt(text, 10, 64); err == nil {
 		return rat(ms, 1), nil
 	}
-	return nil, fmt.Errorf("%q is no time: write it like 2006-01-02T15:04:05Z (the range stands beside the query: --since)", text)
+	return nil, fmt.Errorf("%q is no time: write it like 2006-01-02T15:04:05Z (the range stands beside the query: --since)", clip(text))
 }
 
 // parsePrefix reads an address or a CIDR.
@@ -154,7 +154,7 @@ func parsePrefix(text string) (netip.Prefix, error) {
 	}
 	a, err := netip.ParseAddr(text)
 	if err != nil || a.Zone() != "" {
-		return netip.Prefix{}, fmt.Errorf("%q is neither an address nor a CIDR: write it like 10.0.0.7 or 10.0.0.0/16", text)
+		return netip.Prefix{}, fmt.Errorf("%q is neither an address nor a CIDR: write it like 10.0.0.7 or 10.0.0.0/16", clip(text))
 	}
 	a = a.Unmap()
 	return netip.PrefixFrom(a, a.BitLen()), nil
@@ -163,7 +163,7 @@ func parsePrefix(text string) (netip.Prefix, error) {
 func parseHex64(text string) (uint64, error) {
 	b, err := hex.DecodeString(text)
 	if err != nil || len(b) != 8 {
-		return 0, fmt.Errorf("%q is no identifier: write its 16 hexadecimal digits", text)
+		return 0, fmt.Errorf("%q is no identifier: write its 16 hexadecimal digits", clip(text))
 	}
 	v, err := strconv.ParseUint(text, 16, 64)
 	return v, err
