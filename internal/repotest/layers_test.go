@@ -46,6 +46,7 @@ var layer = map[string]int{
 	"exporter/nflog":       2,
 	"exporter/send":        2,
 	"exporter/inspect":     2,
+	"exporter/sockets":     2,
 	"aggregator/collect":   2,
 	"aggregator/api":       2,
 	"aggregator/store":     2,
