@@ -93,6 +93,14 @@ const (
 // NameViaWords are the words of NameVia.
 var NameViaWords = []string{"none", "cidr", "dns"}
 
+// Rcode is a DNS response code (RFC 1035 section 4.1.1; IANA DNS RCODEs).
+type Rcode uint8
+
+// RcodeWords are the words of Rcode, its mnemonics at IANA; 12 to 15 are not assigned.
+var RcodeWords = []string{
+	"noerror", "formerr", "servfail", "nxdomain", "notimp", "refused", "yxdomain", "yxrrset", "nxrrset", "notauth", "notzone", "dsotypeni",
+}
+
 // EndReason is flowEndReason (IANA 136, RFC 5102 section 5.11.3).
 type EndReason uint8
 

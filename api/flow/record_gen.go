@@ -141,10 +141,13 @@ const (
 	FSince                             // since
 	FPolicyEval                        // policy.eval
 	FPolicyEvalWhy                     // policy.eval_why
+	FDNSQuery                          // dns.query
+	FDNSRcode                          // dns.rcode
+	FDNSTime                           // dns.time
 )
 
 // NumFields is the number of rows of the schema.
-const NumFields = 129
+const NumFields = 132
 
 // Record is one flow record. A field holds a value only where Has says so;
 // otherwise it is its zero value. Units and meaning stand in schema.go.
@@ -280,6 +283,9 @@ type Record struct {
 	Since              int64      // since: from when the deltas count: the end of the record before, or the start (ms)
 	PolicyEval         PolicyEval // policy.eval: what the NetworkPolicies in force at the start say of the connection: evaluated, not observed
 	PolicyEvalWhy      string     // policy.eval_why: the rules that allow it, or the policies that deny it and the nearest allow
+	DNSQuery           string     // dns.query: name that this DNS connection asked for last, as seen on the wire
+	DNSRcode           Rcode      // dns.rcode: response code of its last answer
+	DNSTime            uint32     // dns.time: time from the question to its last answer (us)
 }
 
 // Offsets gives the place of each field in a Record, in bytes.
@@ -413,6 +419,9 @@ var Offsets = [NumFields]uintptr{
 	unsafe.Offsetof(Record{}.Since),
 	unsafe.Offsetof(Record{}.PolicyEval),
 	unsafe.Offsetof(Record{}.PolicyEvalWhy),
+	unsafe.Offsetof(Record{}.DNSQuery),
+	unsafe.Offsetof(Record{}.DNSRcode),
+	unsafe.Offsetof(Record{}.DNSTime),
 }
 
 // SetStart sets start and marks it present.
@@ -817,6 +826,15 @@ func (r *Record) SetPolicyEval(v PolicyEval) { r.PolicyEval = v; r.Has.Set(FPoli
 // SetPolicyEvalWhy sets policy.eval_why and marks it present.
 func (r *Record) SetPolicyEvalWhy(v string) { r.PolicyEvalWhy = v; r.Has.Set(FPolicyEvalWhy) }
 
+// SetDNSQuery sets dns.query and marks it present.
+func (r *Record) SetDNSQuery(v string) { r.DNSQuery = v; r.Has.Set(FDNSQuery) }
+
+// SetDNSRcode sets dns.rcode and marks it present.
+func (r *Record) SetDNSRcode(v Rcode) { r.DNSRcode = v; r.Has.Set(FDNSRcode) }
+
+// SetDNSTime sets dns.time and marks it present.
+func (r *Record) SetDNSTime(v uint32) { r.DNSTime = v; r.Has.Set(FDNSTime) }
+
 // EnumWords gives the words of each enum field, by FieldID; bit sets give the word of each bit.
 var EnumWords = [NumFields][]string{
 	FEndReason:         EndReasonWords,
@@ -834,4 +852,5 @@ var EnumWords = [NumFields][]string{
 	FSrcNameVia:        NameViaWords,
 	FDstNameVia:        NameViaWords,
 	FPolicyEval:        PolicyEvalWords,
+	FDNSRcode:          RcodeWords,
 }

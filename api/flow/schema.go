@@ -233,6 +233,10 @@ var Fields = []Field{
 	// evaluated, not observed
 	{"policy.eval", "PolicyEval", TypeU8, "PolicyEval", "", u(PENWeir, 90, "weirPolicyEval", 1), "what the NetworkPolicies in force at the start say of the connection: evaluated, not observed", "no end is a pod, or policies are not read"},
 	{"policy.eval_why", "PolicyEvalWhy", TypeString, "", "", s(PENWeir, 91, "weirPolicyEvalWhy"), "the rules that allow it, or the policies that deny it and the nearest allow", "as policy.eval"},
+	// read from packets
+	{"dns.query", "DNSQuery", TypeString, "", "", s(PENWeir, 57, "weirDNSQuery"), "name that this DNS connection asked for last, as seen on the wire", "no DNS, or not watched"},
+	{"dns.rcode", "DNSRcode", TypeU8, "Rcode", "", u(PENWeir, 58, "weirDNSResponseCode", 1), "response code of its last answer", "no answer was seen"},
+	{"dns.time", "DNSTime", TypeU32, "", "us", u(PENWeir, 59, "weirDNSResponseTime", 4), "time from the question to its last answer", "no answer was seen"},
 }
 
 // PresenceElement carries Record.Has on the Weir-to-Weir link, so that absent

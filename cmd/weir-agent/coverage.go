@@ -23,7 +23,7 @@ type coverageTask struct {
 	table    atomic.Pointer[coverage.Table]
 }
 
-func newCoverage(cfg *config.Agent) *coverageTask {
+func newCoverage(cfg *config.Agent, more []func() coverage.Evidence) *coverageTask {
 	o := inspect.Options{Node: cfg.NodeName, NetNS: cfg.Conntrack.Netns, Zones: cfg.Conntrack.Zones, Source: "kernel"}
 	switch {
 	case cfg.Replay != "":
@@ -36,7 +36,7 @@ func newCoverage(cfg *config.Agent) *coverageTask {
 			"kernel": "the kernel's entries and their ends", "ovs": "the entries of vswitchd's own conntrack", "replay": "a recording",
 		}[o.Source]}
 	}
-	return &coverageTask{options: o, evidence: []func() coverage.Evidence{conntrack}}
+	return &coverageTask{options: o, evidence: append([]func() coverage.Evidence{conntrack}, more...)}
 }
 
 func (t *coverageTask) String() string { return "coverage" }

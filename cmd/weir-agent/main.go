@@ -90,11 +90,12 @@ func wire(cfg *config.Agent, log *slog.Logger, v buildinfo.Info, src source) (*p
 	if err != nil {
 		return nil, err
 	}
-	names, err := openNames(cfg, log)
+	seen := openPackets(cfg, log)
+	names, err := openNames(cfg, log, seen.dns)
 	if err != nil {
 		return nil, err
 	}
-	look := newCoverage(cfg)
+	look := newCoverage(cfg, seen.evidence)
 	sender, err := makeSender(cfg, log, book, keep, look.facts)
 	if err != nil {
 		return nil, err
@@ -115,16 +116,17 @@ func wire(cfg *config.Agent, log *slog.Logger, v buildinfo.Info, src source) (*p
 			"exporter": func() any { return loop.State() },
 			"names":    names.status,
 			"coverage": func() any { return look.now() },
+			"packets":  seen.state,
 		},
 	}
 	list := append(loop.Metrics(), sendMetrics(sender)...)
-	list = append(append(list, names.metrics()...), look.metrics()...)
+	list = append(append(append(list, names.metrics()...), look.metrics()...), seen.metrics()...)
 	if err := reg.Add(append(append(list, keep.Metrics()...), obs.LedgerMetrics(book)...)...); err != nil {
 		return nil, err
 	}
 	g.Add(watch, keep)
 	g.Add(names.tasks()...)
-	g.Add(sender, look, exportTask{loop, names, src.finite})
+	g.Add(sender, look, seen, exportTask{loop, names, src.finite})
 	return &parts{g, reg}, nil
 }
 

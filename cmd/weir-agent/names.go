@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weirnet/weir/exporter"
+	"github.com/weirnet/weir/exporter/dnswatch"
 	"github.com/weirnet/weir/exporter/enrich"
 	"github.com/weirnet/weir/exporter/send"
 	"github.com/weirnet/weir/internal/cluster"
@@ -27,7 +28,7 @@ type names struct {
 }
 
 // openNames opens the source that the configuration means.
-func openNames(cfg *config.Agent, log *slog.Logger) (*names, error) {
+func openNames(cfg *config.Agent, log *slog.Logger, seen *dnswatch.Watcher) (*names, error) {
 	n := &names{model: cluster.NewModel(cluster.DefaultLimits())}
 	_, err := os.Stat("/var/run/secrets/kubernetes.io/serviceaccount/token")
 	deps := kube.Deps{Log: log}
@@ -53,6 +54,9 @@ func openNames(cfg *config.Agent, log *slog.Logger) (*names, error) {
 		n.model.Apply(time.Now().UnixMilli(), e)
 	}
 	ec := enrich.Config{Node: cfg.NodeName, Labels: cfg.Names.Labels}
+	if seen != nil {
+		ec.DNS = seen
+	}
 	if cfg.Names.CIDRs != "" {
 		b, err := os.ReadFile(cfg.Names.CIDRs)
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/exporter/dns"
 	"github.com/weirnet/weir/exporter/track"
 	"github.com/weirnet/weir/internal/cluster"
 )
@@ -44,7 +45,7 @@ func (e *Enricher) fillSource(c *track.Conn, r *flow.Record, s *end) {
 	}
 }
 
-func (e *Enricher) fillDestination(c *track.Conn, r *flow.Record, d *end) {
+func (e *Enricher) fillDestination(c *track.Conn, r *flow.Record, d *end, nowMs int64) {
 	r.SetDstKind(d.kind)
 	if d.node != "" {
 		r.SetDstNode(d.node)
@@ -53,10 +54,7 @@ func (e *Enricher) fillDestination(c *track.Conn, r *flow.Record, d *end) {
 		r.SetDstZone(d.zone)
 	}
 	if d.kind == flow.EndExternal {
-		if n := e.cfg.Names.Of(c.Reply.Src); n != "" {
-			r.SetDstName(n)
-			r.SetDstNameVia(flow.NameCIDR)
-		}
+		e.nameDestination(c, r, nowMs)
 		return
 	}
 	id := d.id
@@ -77,6 +75,42 @@ func (e *Enricher) fillDestination(c *track.Conn, r *flow.Record, d *end) {
 	}
 	if e.cfg.Labels {
 		r.SetDstLabels(id.Labels)
+	}
+}
+
+// nameDestination names an external server: by what this client asked for before it
+// dialled, else by its network.
+func (e *Enricher) nameDestination(c *track.Conn, r *flow.Record, nowMs int64) {
+	if e.cfg.DNS != nil {
+		start := r.Start
+		if !r.Has.Has(flow.FStart) {
+			start = r.End
+		}
+		if n := e.cfg.DNS.Name(c.Orig.Src, c.Orig.Dst, start, nowMs); n != "" {
+			r.SetDstName(n)
+			r.SetDstNameVia(flow.NameDNS)
+			return
+		}
+	}
+	if n := e.cfg.Names.Of(c.Reply.Src); n != "" {
+		r.SetDstName(n)
+		r.SetDstNameVia(flow.NameCIDR)
+	}
+}
+
+// fillDNS says what a DNS connection asked and what came of it.
+func (e *Enricher) fillDNS(c *track.Conn, r *flow.Record) {
+	if e.cfg.DNS == nil || c.Orig.DstPort != dns.Port || !hasPorts(c.Orig.Proto) {
+		return
+	}
+	f, ok := e.cfg.DNS.Flow(&c.Orig)
+	if !ok {
+		return
+	}
+	r.SetDNSQuery(f.Query)
+	if f.Answered {
+		r.SetDNSRcode(flow.Rcode(f.Rcode))
+		r.SetDNSTime(f.TimeUs)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/exporter/dns"
 	"github.com/weirnet/weir/exporter/track"
 	"github.com/weirnet/weir/internal/cluster"
 )
@@ -13,8 +14,18 @@ type Config struct {
 	Node      string // this node's name: the observer
 	ClusterID string // "" leaves the field out
 	Names     *Names // names of external networks; nil for none
+	DNS       DNS    // what was seen of DNS; nil where it is not watched
 	Labels    bool   // fill the labels of pods
 	Datapath  bool   // conntrack labels are Weir's rule ids; without it they are someone else's
+}
+
+// DNS is what was seen of DNS on the wire (dnswatch.Watcher).
+type DNS interface {
+	// Name gives the name that a client asked for before it began, at startMs, a
+	// connection to an address; "" for none.
+	Name(client, addr [16]byte, startMs, nowMs int64) string
+	// Flow gives what a DNS connection asked last, by its tuple as the client sent it.
+	Flow(t *flow.Tuple) (dns.Flow, bool)
 }
 
 // maxTexts bounds the cache of addresses as text.
@@ -74,7 +85,8 @@ func (e *Enricher) Fill(nowMs int64, x *track.Export, r *flow.Record) {
 	dst := e.place(c.Reply.Src, c.Orig.Proto, c.Reply.SrcPort, at)
 	e.fillService(c, r, &dst, at)
 	e.fillSource(c, r, &src)
-	e.fillDestination(c, r, &dst)
+	e.fillDestination(c, r, &dst, nowMs)
+	e.fillDNS(c, r)
 	e.fillRelation(r, &src, &dst)
 	e.fillSNAT(c, r, &dst)
 	e.fillPolicy(c, r, &src, &dst, at)

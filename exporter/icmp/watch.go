@@ -23,7 +23,7 @@ type Options struct {
 
 // Stats counts what a Watcher did.
 type Stats struct {
-	tap.Stats
+	Socket    tap.Stats
 	Errors    uint64 // told
 	Repeated  uint64 // the same error again: at another interface, or sent again at once
 	Malformed uint64
@@ -97,7 +97,7 @@ func (w *Watcher) Stop() { w.once.Do(func() { close(w.stop) }) }
 // Stats gives the counts; the socket's are at most a second old. Safe from any goroutine.
 func (w *Watcher) Stats() Stats {
 	return Stats{
-		Stats: *w.last.Load(), Errors: w.errors.Load(), Repeated: w.repeated.Load(),
+		Socket: *w.last.Load(), Errors: w.errors.Load(), Repeated: w.repeated.Load(),
 		Malformed: w.malformed.Load(), Dropped: w.dropped.Load(),
 	}
 }

@@ -228,6 +228,18 @@ func proto(r *flow.Record) string {
 	return s
 }
 
+// asked says what a DNS connection asked, and what came of it.
+func asked(r *flow.Record) string {
+	s := "asked " + r.DNSQuery
+	if r.Has.Has(flow.FDNSRcode) {
+		s += ": " + strings.ToUpper(r.Text(flow.FDNSRcode))
+	}
+	if r.Has.Has(flow.FDNSTime) {
+		s += " in " + rtt(r.DNSTime)
+	}
+	return s
+}
+
 // why lists what stands behind the outcome, and what else is worth a word; the
 // round trip time only where no column has it.
 func why(r *flow.Record, withRTT bool) string {
@@ -244,6 +256,9 @@ func why(r *flow.Record, withRTT bool) string {
 				add("by " + strings.Trim(p.ns+"/"+p.policy+" "+p.rule, "/ "))
 			}
 		}
+	}
+	if r.DNSQuery != "" {
+		add(asked(r))
 	}
 	if withRTT && r.Has.Has(flow.FRTT) {
 		add("rtt " + rtt(r.RTT))

@@ -24,6 +24,9 @@ type Agent struct {
 	Conntrack   Conntrack     `json:"conntrack" doc:"what is read, and how often"`
 	Track       Track         `json:"track" doc:"when a connection is exported"`
 	Names       Names         `json:"names" doc:"where names come from"`
+	DNS         DNS           `json:"dns" doc:"names and DNS answers from packets on port 53"`
+	NFLOG       NFLOG         `json:"nflog" doc:"denials that the node's own rules log"`
+	ICMP        ICMP          `json:"icmp" doc:"ICMP errors, with the connections that they quote"`
 	Send        Send          `json:"send" doc:"where records go"`
 	Metrics     obs.Config    `json:"metrics" doc:"where the agent can be watched"`
 	Log         obs.LogConfig `json:"log" doc:"how the agent logs"`
@@ -75,6 +78,7 @@ func DefaultAgent() *Agent {
 		Conntrack:   Conntrack{PollInterval: 5 * time.Second, EventBuffer: 8 << 20},
 		Track:       Track{ActiveTimeout: 5 * time.Second, IdleTimeout: 15 * time.Second, MaxConnections: 1 << 20},
 		Names:       Names{Source: "auto"},
+		DNS:         DNS{MaxNames: 65536, MaxFlows: 32768, Grace: 5 * time.Minute},
 		Send:        Send{Transport: "tls", Queue: 1 << 16, Template: 10 * time.Minute},
 		Metrics:     obs.Config{Listen: "127.0.0.1:9641"},
 		Log:         obs.DefaultLogConfig(),

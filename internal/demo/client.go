@@ -35,6 +35,8 @@ func (g *generator) client(ctx context.Context, s *shape, dst netip.AddrPort) {
 		switch s.kind {
 		case udpEcho, udpSilent:
 			g.datagram(s, dst)
+		case udpDNS:
+			g.ask(s, dst)
 		case icmpEcho:
 			ping(s, dst.Addr(), i)
 		default:

@@ -80,6 +80,8 @@ func agentConfig(n *node) map[string]any {
 		"apiVersion": "weir.dev/v1alpha1", "kind": "AgentConfig",
 		"nodeName": n.name, "observeOnly": true,
 		"conntrack": map[string]any{"pollInterval": "2s"},
+		"dns":       map[string]any{"enabled": true},
+		"icmp":      map[string]any{"enabled": true},
 		"names":     map[string]any{"source": "manifests", "manifests": runDir + "/manifests", "cidrs": runDir + "/names.txt"},
 		"send": map[string]any{
 			"aggregators": []string{collectAddr}, "transport": "tls", "serverName": "weir-aggregator",

@@ -18,6 +18,7 @@ const (
 	tcpAttempt kind = "tcp-attempt" // dial and fail
 	udpEcho    kind = "udp-echo"
 	udpSilent  kind = "udp-silent" // the server reads and never answers
+	udpDNS     kind = "udp-dns"    // a question for the outside's name, and its answer
 	icmpEcho   kind = "icmp-echo"
 )
 
@@ -73,7 +74,7 @@ func shapes() []shape {
 		{name: "tcp-dropped", kind: tcpAttempt, from: cart, to: db, server: portDropped, every: rare, want: []string{"unanswered"}},
 		{name: "tcp-external", kind: tcpShort, from: frontend, to: outside, server: 443, every: calm, want: ok},
 		{name: "udp-echo", kind: udpEcho, from: frontend, to: apiC, server: 7101, every: calm, want: ok},
-		{name: "udp-service", kind: udpEcho, from: cart, to: "svc/dns", port: 53, server: 5353, every: calm, want: ok},
+		{name: "udp-service", kind: udpDNS, from: cart, to: "svc/dns", port: 53, server: 5353, every: calm, want: ok},
 		{name: "icmp-echo", kind: icmpEcho, from: frontend, to: apiB, every: rare, want: ok},
 	}
 	list := make([]shape, 0, 32)
@@ -111,7 +112,7 @@ func shapes() []shape {
 
 func (k kind) proto() string {
 	switch k {
-	case udpEcho, udpSilent:
+	case udpEcho, udpSilent, udpDNS:
 		return "udp"
 	case icmpEcho:
 		return "icmp"

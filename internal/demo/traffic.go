@@ -174,7 +174,11 @@ func (g *generator) serve() error {
 			if err != nil {
 				return fmt.Errorf("serve %s: %w", s.name, err)
 			}
-			go answer(c, s.kind == udpSilent)
+			if s.kind == udpDNS {
+				go resolve(c)
+			} else {
+				go answer(c, s.kind == udpSilent)
+			}
 			continue
 		}
 		l, err := net.Listen("tcp", addr)

@@ -33,6 +33,7 @@ var layer = map[string]int{
 	"exporter/coverage":    1,
 	"exporter/pressure":    1,
 	"exporter/packet":      1,
+	"exporter/dns":         1,
 	"aggregator/correlate": 1,
 	"internal/daemon":      2,
 	"internal/obs":         2,
@@ -42,6 +43,7 @@ var layer = map[string]int{
 	"internal/rendezvous":  1,
 	"exporter/conntrack":   2,
 	"exporter/tap":         2,
+	"exporter/dnswatch":    2,
 	"exporter/icmp":        2,
 	"exporter/nflog":       2,
 	"exporter/send":        2,
@@ -76,6 +78,7 @@ var pure = []string{
 	"exporter/coverage",
 	"exporter/pressure",
 	"exporter/packet",
+	"exporter/dns",
 	"aggregator/correlate",
 }
 
