@@ -35,6 +35,7 @@ var layer = map[string]int{
 	"exporter/packet":      1,
 	"exporter/dns":         1,
 	"aggregator/correlate": 1,
+	"aggregator/findings":  1,
 	"internal/daemon":      2,
 	"internal/obs":         2,
 	"internal/kube":        2,
@@ -80,6 +81,7 @@ var pure = []string{
 	"exporter/packet",
 	"exporter/dns",
 	"aggregator/correlate",
+	"aggregator/findings",
 }
 
 // banned is what a pure package must not call or import.
