@@ -98,6 +98,7 @@ func TestBacklog(t *testing.T) {
 		{"last=100", []int{2, 3, 4, 5}}, // of connection 1 only the newest record
 		{"last=2", []int{4, 5}},
 		{"last=2&where=!port%3D5", []int{3, 4}},
+		{"last=9&query=port+%3E+2+not+port+in+(3,4)", []int{5}},
 		{"since=1h", []int{2, 3, 4, 5}},
 		{"last=9&since=2100-01-01T00:00:00Z", nil},
 		{"", nil},
@@ -182,6 +183,8 @@ func TestErrors(t *testing.T) {
 		want string
 	}{
 		{"/api/v1/flows?where=port=x", 400, `where: port: \"x\" is no port`},
+		{"/api/v1/flows?query=prot+%3D+6", 400, `query: column 1: \"prot\" is no field: did you mean proto?`},
+		{"/api/v1/flows?query=a+|+limit+3", 400, "a filter of single records has no stages"},
 		{"/api/v1/flows?where=prot", 400, "write key=value"},
 		{"/api/v1/flows?last=-1", 400, "last:"},
 		{"/api/v1/flows?since=yesterday", 400, "since:"},

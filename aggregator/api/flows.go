@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/api/query"
 	"github.com/weirnet/weir/internal/selector"
 )
 
@@ -38,21 +39,25 @@ const (
 	batch        = 128
 )
 
-type query struct {
+type request struct {
 	set     *selector.Set
+	expr    func(*flow.Record) bool
 	last    int
 	sinceMs int64
 	follow  bool
 }
 
-// parseQuery reads where=TERM (repeated), last=N, since=DURATION or RFC 3339, and
+// match reports whether a record fits all that was asked for.
+func (q *request) match(r *flow.Record) bool { return q.set.Match(r) && q.expr(r) }
+
+// parseQuery reads query=CONDITION, where=TERM (repeated), last=N, since=DURATION or RFC 3339, and
 // follow=BOOL.
-func parseQuery(v url.Values, now time.Time) (q query, err error) {
+func parseQuery(v url.Values, now time.Time) (q request, err error) {
 	for k := range v {
 		switch k {
-		case "where", "last", "since", "follow":
+		case "query", "where", "last", "since", "follow":
 		default:
-			return q, fmt.Errorf("unknown parameter %q: use where, last, since and follow", k)
+			return q, fmt.Errorf("unknown parameter %q: use query, where, last, since and follow", k)
 		}
 	}
 	if len(v["where"]) > 256 {
@@ -68,6 +73,13 @@ func parseQuery(v url.Values, now time.Time) (q query, err error) {
 	}
 	if q.set, err = selector.New(terms); err != nil {
 		return q, fmt.Errorf("where: %w", err)
+	}
+	expr, err := query.ParseExpr(v.Get("query"))
+	if err != nil {
+		return q, fmt.Errorf("query: %w", err)
+	}
+	if q.expr, err = query.Predicate(expr); err != nil {
+		return q, fmt.Errorf("query: %w", err)
 	}
 	if s := v.Get("last"); s != "" {
 		if q.last, err = strconv.Atoi(s); err != nil || q.last < 0 {
@@ -169,11 +181,11 @@ func (s *Server) flows(w http.ResponseWriter, r *http.Request) {
 }
 
 // pump sends the backlog, then what comes, until the client or the server goes.
-func (s *Server) pump(ctx context.Context, st *stream, q query) {
+func (s *Server) pump(ctx context.Context, st *stream, q request) {
 	at := s.Hub.Seq()
 	var skipped uint64
 	if q.last > 0 || q.sinceMs > 0 {
-		nums := s.Hub.last(at, q.last, q.sinceMs, q.set.Match)
+		nums := s.Hub.last(at, q.last, q.sinceMs, q.match)
 		var rec flow.Record
 		for _, n := range nums {
 			if !s.Hub.one(n, &rec) {
@@ -202,7 +214,7 @@ func (s *Server) pump(ctx context.Context, st *stream, q query) {
 				st.note(NoteBody{Skipped: lost})
 			}
 			for i := range n {
-				if q.set.Match(&buf[i]) {
+				if q.match(&buf[i]) {
 					st.record(&buf[i])
 				}
 			}

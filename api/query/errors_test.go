@@ -74,7 +74,7 @@ func TestErrors(t *testing.T) {
 			t.Errorf("%s:\n got %v\nwant %s", c.text, err, c.want)
 		}
 	}
-	if _, err := ParseExpr("a b | stats conns"); err == nil || !strings.HasPrefix(err.Error(), "column 4: a filter of single records has no stages") {
+	if _, err := ParseExpr("a b | stats conns"); err == nil || !strings.HasPrefix(err.Error(), "column 5: a filter of single records has no stages") {
 		t.Errorf("a filter with stages: %v", err)
 	}
 }

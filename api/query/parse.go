@@ -50,9 +50,12 @@ func ParseExpr(text string) (Expr, error) {
 		return nil, err
 	}
 	if len(q.Stages) > 0 {
-		i := strings.IndexByte(text, '|')
-		for toks, _ := lex(text); len(toks) > 0 && !toks[0].is("|"); toks = toks[1:] {
-			i = toks[0].end
+		i := 0
+		for toks, _ := lex(text); len(toks) > 0; toks = toks[1:] {
+			if toks[0].is("|") {
+				i = toks[0].pos
+				break
+			}
 		}
 		return nil, errAt(text, i, "a filter of single records has no stages: leave out | and what follows")
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/api/query"
 	"github.com/weirnet/weir/internal/config"
 	"github.com/weirnet/weir/internal/ledger"
 	"github.com/weirnet/weir/internal/selector"
@@ -105,15 +106,20 @@ func makeFilter(f *config.Filter) (func(*flow.Record) bool, error) {
 			terms = append(terms, selector.Term{Key: l.key, Value: v})
 		}
 	}
-	if len(terms) == 0 {
+	if len(terms) == 0 && f.Query == "" {
 		return nil, nil
 	}
 	set, err := selector.New(terms)
 	if err != nil {
 		return nil, err
 	}
-	if f.Not {
-		return func(r *flow.Record) bool { return !set.Match(r) }, nil
+	expr, err := query.ParseExpr(f.Query)
+	if err != nil {
+		return nil, fmt.Errorf("query: %w", err)
 	}
-	return set.Match, nil
+	match, err := query.Predicate(expr)
+	if err != nil {
+		return nil, fmt.Errorf("query: %w", err)
+	}
+	return func(r *flow.Record) bool { return (set.Match(r) && match(r)) != f.Not }, nil
 }

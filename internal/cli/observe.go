@@ -19,6 +19,7 @@ import (
 
 	"github.com/weirnet/weir/aggregator/api"
 	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/api/query"
 	"github.com/weirnet/weir/internal/obs"
 	"github.com/weirnet/weir/internal/selector"
 )
@@ -26,6 +27,8 @@ import (
 type observe struct {
 	env    *Env
 	api    *client
+	text   string // condition of the language
+	show   bool   // print the query instead
 	terms  []selector.Term
 	not    bool // the next selector is negated
 	last   int
@@ -73,10 +76,13 @@ func (n notValue) Set(s string) error { b, err := strconv.ParseBool(s); n.o.not 
 const observeLong = `Show flows, newest last: those that the aggregator holds (--last, --since), and those
 that come (--follow).
 
-Selectors pick flows. Values of one selector are alternatives; different
-selectors must all hold; --not turns the next selector around.`
+A condition of the query language picks flows: 'checkout outcome != ok'. So do
+selectors, and --print-query says what they are in the language. Values of one
+selector are alternatives; different selectors must all hold; --not turns the next
+selector around.`
 
-const observeExample = `  weirctl observe -f --outcome refused
+const observeExample = `  weirctl observe 'checkout outcome != ok'
+  weirctl observe -f --outcome refused
   weirctl observe --from-pod shop/cart --to-port 8443 --since 10m
   weirctl observe -f --namespace shop --not --port 53 -o table
   weirctl observe --input-file flows.jsonl --ip 203.0.113.0/24 -o csv`
@@ -84,8 +90,11 @@ const observeExample = `  weirctl observe -f --outcome refused
 func observeCommand(env *Env, c *client) *cobra.Command {
 	o := &observe{env: env, api: c}
 	cmd := &cobra.Command{
-		Use: "observe", Short: "Show flows, live or from a file", Long: observeLong, Example: observeExample, Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
+		Use: "observe [CONDITION]", Short: "Show flows, live or from a file", Long: observeLong, Example: observeExample,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.text = strings.Join(args, " ")
+			return o.run(cmd)
+		},
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
@@ -100,6 +109,7 @@ func observeCommand(env *Env, c *client) *cobra.Command {
 	f.StringVar(&o.color, "color", "auto", "auto (on a terminal, unless NO_COLOR is set), always or never")
 	f.BoolVar(&o.fail, "fail-empty", false, "exit with status 3 where no flow was found")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "do not say at the end what was lost")
+	f.BoolVar(&o.show, "print-query", false, "print the condition that the arguments stand for, and nothing else")
 	f.VarPF(notValue{o}, "not", "", "turn the next selector around").NoOptDefVal = "true"
 	for _, k := range selector.Keys {
 		f.Var(term{o, k.Name}, k.Name, k.Doc)
@@ -146,6 +156,10 @@ func (o *observe) run(cmd *cobra.Command) error {
 	if err != nil {
 		return usageError{err}
 	}
+	match, err := o.condition()
+	if err != nil || o.show {
+		return err
+	}
 	since, until, err := o.interval()
 	if err != nil {
 		return err
@@ -154,7 +168,7 @@ func (o *observe) run(cmd *cobra.Command) error {
 	keep := func(r *flow.Record) bool { return !until.IsZero() && r.End > until.UnixMilli() }
 	if o.input != "" {
 		err = o.fromFile(p, func(r *flow.Record) bool {
-			return set.Match(r) && !keep(r) && (since.IsZero() || r.End >= since.UnixMilli())
+			return set.Match(r) && match(r) && !keep(r) && (since.IsZero() || r.End >= since.UnixMilli())
 		})
 	} else {
 		err = o.fromServer(cmd.Context(), p, since, keep)
@@ -169,6 +183,31 @@ func (o *observe) run(cmd *cobra.Command) error {
 		return errEmpty
 	}
 	return nil
+}
+
+// condition compiles the positional argument; with --print-query it prints it together
+// with what the selectors stand for.
+func (o *observe) condition() (func(*flow.Record) bool, error) {
+	expr, err := query.ParseExpr(o.text)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("condition: %w", err)}
+	}
+	if o.show {
+		all, err := selector.Query(o.terms)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		switch {
+		case expr == nil:
+			expr = all
+		case all != nil:
+			expr = &query.And{List: []query.Expr{expr, all}}
+		}
+		if expr != nil {
+			fmt.Fprintln(o.env.Out, query.FormatExpr(expr))
+		}
+	}
+	return query.Predicate(expr)
 }
 
 func (o *observe) interval() (since, until time.Time, err error) {
@@ -192,6 +231,9 @@ func (o *observe) fromServer(ctx context.Context, p *printer, since time.Time, d
 	q := url.Values{"follow": {strconv.FormatBool(o.follow)}, "last": {strconv.Itoa(o.last)}}
 	if !since.IsZero() {
 		q.Set("since", since.UTC().Format(time.RFC3339Nano))
+	}
+	if o.text != "" {
+		q.Set("query", o.text)
 	}
 	for _, t := range o.terms {
 		q.Add("where", t.String())

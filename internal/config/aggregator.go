@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weirnet/weir/api/query"
 	"github.com/weirnet/weir/internal/obs"
 )
 
@@ -87,8 +88,9 @@ type Sink struct {
 	IPFIX  IPFIXSink `json:"ipfix" doc:"for kind ipfix"`
 }
 
-// Filter picks records for a sink.
+// Filter picks records for a sink. `filter: "outcome != ok"` is short for its key query.
 type Filter struct {
+	Query      string   `json:"query" doc:"condition of the query language (docs/query.md), as in \"outcome != ok or dst.scope = external\"; may stand in place of the mapping: filter: \"...\""`
 	Namespaces []string `json:"namespaces" doc:"either end is in one of them"`
 	Outcomes   []string `json:"outcomes" doc:"one of these outcomes"`
 	Scopes     []string `json:"scopes" doc:"one of these scopes"`
@@ -96,6 +98,9 @@ type Filter struct {
 	CIDRs      []string `json:"cidrs" doc:"either end is in one of them"`
 	Not        bool     `json:"not" doc:"take the records that do not fit instead"`
 }
+
+// Shorthand says that a filter may be written as its query alone.
+func (Filter) Shorthand() string { return "query" }
 
 // Spool is the durable queue of a sink.
 type Spool struct {
@@ -256,6 +261,9 @@ func (s *Sink) Validate() error {
 	var errs []error
 	if s.Name == "" || s.Name != filepath.Base(s.Name) || s.Name[0] == '.' {
 		errs = append(errs, fmt.Errorf("name: %q cannot name a directory: use letters, digits and dashes", s.Name))
+	}
+	if _, err := query.ParseExpr(s.Filter.Query); err != nil {
+		errs = append(errs, fmt.Errorf("filter.query: %w", err))
 	}
 	switch s.Kind {
 	case "jsonl":

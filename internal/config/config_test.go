@@ -158,6 +158,31 @@ func TestEveryKeyIsDescribed(t *testing.T) {
 	}
 }
 
+// TestFilterShorthand: a filter is a mapping, or its query alone.
+func TestFilterShorthand(t *testing.T) {
+	load := func(filter string) (*Aggregator, error) {
+		cfg := DefaultAggregator()
+		cfg.Collect.TLS, cfg.Collect.TCP, cfg.API.Auth = "", "127.0.0.1:1", "none"
+		text := "apiVersion: weir.dev/v1alpha1\nkind: AggregatorConfig\ncollect: {tls: '', tcp: '127.0.0.1:1'}\napi: {auth: none}\nsinks:\n- name: a\n  kind: jsonl\n  jsonl: {path: /tmp/x}\n  filter: " + filter + "\n"
+		return cfg, Load("f", []byte(text), AggregatorKind, cfg, nil)
+	}
+	for _, text := range []string{`"outcome != ok or dst.scope = external"`, `{query: "outcome != ok or dst.scope = external"}`} {
+		cfg, err := load(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := cfg.Sinks[0].Filter.Query; got != "outcome != ok or dst.scope = external" {
+			t.Errorf("%s: %q", text, got)
+		}
+	}
+	if _, err := load(`"outcom != ok"`); err == nil || !strings.Contains(err.Error(), `filter.query: column 1: "outcom" is no field: did you mean outcome?`) {
+		t.Errorf("a wrong filter: %v", err)
+	}
+	if _, err := load(`"shop | stats conns"`); err == nil || !strings.Contains(err.Error(), "has no stages") {
+		t.Errorf("a filter with stages: %v", err)
+	}
+}
+
 func TestNearest(t *testing.T) {
 	words := []string{"aggregators", "transport", "caFile", "queue"}
 	for in, want := range map[string]string{"agregators": "aggregators", "transprot": "transport", "cafile": "caFile", "que": "queue", "zzzzzz": ""} {

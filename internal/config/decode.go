@@ -97,6 +97,9 @@ func (d *decoder) decode(data []byte, kind string, v reflect.Value) {
 
 var durationType = reflect.TypeFor[time.Duration]()
 
+// shorthand is a struct that may be written as one value, which is that of a key.
+type shorthand interface{ Shorthand() string }
+
 func (d *decoder) value(n *yaml.Node, path string, v reflect.Value) {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
@@ -114,6 +117,14 @@ func (d *decoder) value(n *yaml.Node, path string, v reflect.Value) {
 		}
 		d.value(n, path, v.Elem())
 	case v.Kind() == reflect.Struct:
+		if short, ok := reflect.TypeAssert[shorthand](v); ok && n.Kind == yaml.ScalarNode && n.Tag != "!!null" {
+			for _, f := range fieldsOf(v.Type()) {
+				if f.name == short.Shorthand() {
+					d.value(n, join(path, f.name), v.FieldByIndex(f.index))
+				}
+			}
+			return
+		}
 		d.mapping(n, path, v)
 	case v.Kind() == reflect.Slice:
 		d.list(n, path, v)
