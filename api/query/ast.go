@@ -189,3 +189,22 @@ func (q *Query) Stats() *Stats {
 	}
 	return nil
 }
+
+// Both joins two conditions that must hold; one of them may be nil.
+func Both(a, b Expr) Expr {
+	if a == nil {
+		return b
+	}
+	if b == nil {
+		return a
+	}
+	var list []Expr
+	for _, e := range []Expr{a, b} {
+		if and, ok := e.(*And); ok {
+			list = append(list, and.List...)
+		} else {
+			list = append(list, e)
+		}
+	}
+	return &And{list}
+}

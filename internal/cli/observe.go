@@ -197,12 +197,7 @@ func (o *observe) condition() (func(*flow.Record) bool, error) {
 		if err != nil {
 			return nil, usageError{err}
 		}
-		switch {
-		case expr == nil:
-			expr = all
-		case all != nil:
-			expr = &query.And{List: []query.Expr{expr, all}}
-		}
+		expr = query.Both(expr, all)
 		if expr != nil {
 			fmt.Fprintln(o.env.Out, query.FormatExpr(expr))
 		}
