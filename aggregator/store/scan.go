@@ -24,6 +24,95 @@ type Scanned struct {
 	Short   bool   // the range begins before Oldest
 }
 
+// View is what a query sees of the history: the segments and recent rows of one moment.
+// Its methods may be called from any goroutine.
+type View struct {
+	Scanned // Rows, Blocks, Bytes and Damaged are filled by Done
+
+	s       *Store
+	units   []unit
+	held    []*part
+	bytes   atomic.Int64
+	mu      sync.Mutex
+	damaged map[*part]bool
+}
+
+// View opens what may have records of the time from..to (ms, to exclusive). Done gives
+// it back.
+func (s *Store) View(from, to int64) *View {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := &View{s: s, damaged: map[*part]bool{}}
+	for _, p := range s.parts {
+		n := len(v.units)
+		for g, m := range p.meta.Groups {
+			if v.Oldest == 0 || m.Min < v.Oldest {
+				v.Oldest = m.Min
+			}
+			if m.Min < to && m.Max >= from {
+				v.units = append(v.units, unit{part: p, group: g, rows: m.Rows, lo: m.Min, hi: m.Max})
+			}
+		}
+		if len(v.units) > n {
+			p.refs++
+			v.held = append(v.held, p)
+		}
+	}
+	if b := s.head.rows.Snapshot(); b.Rows > 0 {
+		if v.Oldest == 0 {
+			v.Oldest = b.Min
+		}
+		if b.Overlaps(from, to) {
+			v.units = append(v.units, unit{head: b, rows: b.Rows, lo: b.Min, hi: b.Max})
+		}
+	}
+	v.Short = v.Oldest == 0 || from < v.Oldest
+	return v
+}
+
+// Len is the number of blocks, oldest first.
+func (v *View) Len() int { return len(v.units) }
+
+// BlockRows is how many records block i has.
+func (v *View) BlockRows(i int) int { return v.units[i].rows }
+
+// Span is the time that block i speaks of, ms, both inclusive.
+func (v *View) Span(i int) (lo, hi int64) { return v.units[i].lo, v.units[i].hi }
+
+// Block reads the columns of fields of block i, from memory where they are there. A block
+// of a damaged segment is nil; the segment is set aside and counted.
+func (v *View) Block(i int, fields []flow.FieldID) (*column.Block, error) {
+	u := &v.units[i]
+	b, n, err := v.s.block(u, fields)
+	v.bytes.Add(n)
+	if errors.Is(err, segment.ErrCorrupt) {
+		v.mu.Lock()
+		v.damaged[u.part] = true
+		v.mu.Unlock()
+		v.s.drop(u.part, err)
+		return nil, nil
+	}
+	return b, err
+}
+
+// Done ends the view and says what it looked at.
+func (v *View) Done() Scanned {
+	for _, p := range v.held {
+		v.s.release(p)
+	}
+	v.held = nil
+	for i := range v.units {
+		if !v.damaged[v.units[i].part] {
+			v.Rows += uint64(v.units[i].rows)
+			v.Blocks++
+		}
+	}
+	v.Damaged, v.Bytes = len(v.damaged), uint64(v.bytes.Load())
+	v.s.Stats.RowsScanned.Add(v.Rows)
+	v.s.Stats.BytesRead.Add(v.Bytes)
+	return v.Scanned
+}
+
 // unit is one row group of a segment, or the rows in memory.
 type unit struct {
 	part  *part
@@ -34,83 +123,48 @@ type unit struct {
 	head  *column.Block
 }
 
-// snapshot lists what may have records of the time from..to (ms, to exclusive), oldest
-// first, and holds the segments until done is called.
-func (s *Store) snapshot(from, to int64) (units []unit, sc Scanned, done func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var held []*part
-	for _, p := range s.parts {
-		n := len(units)
-		for g, m := range p.meta.Groups {
-			if sc.Oldest == 0 || m.Min < sc.Oldest {
-				sc.Oldest = m.Min
-			}
-			if m.Min < to && m.Max >= from {
-				units = append(units, unit{part: p, group: g, rows: m.Rows, lo: m.Min, hi: m.Max})
-			}
-		}
-		if len(units) > n {
-			p.refs++
-			held = append(held, p)
-		}
+// Scan gives fn the blocks that may have records of the time From..To, with the columns
+// of Fields; a block may hold other records too. With workers above one, fn is called
+// from that many goroutines at once, with the number of its own, in no order; with one,
+// oldest first, or newest first if Newest is set. An error of fn ends the scan and is
+// returned; ErrStop ends it without one.
+func (s *Store) Scan(ctx context.Context, q Query, fn func(worker int, b *column.Block) error) (Scanned, error) {
+	v := s.View(q.From, q.To)
+	if q.Newest {
+		slices.Reverse(v.units)
 	}
-	if b := s.head.rows.Snapshot(); b.Rows > 0 {
-		if sc.Oldest == 0 {
-			sc.Oldest = b.Min
+	n, err := v.Each(ctx, q.Workers, func(w, i int) error {
+		b, err := v.Block(i, q.Fields)
+		if b == nil || err != nil {
+			return err
 		}
-		if b.Overlaps(from, to) {
-			units = append(units, unit{head: b, rows: b.Rows, lo: b.Min, hi: b.Max})
-		}
+		return fn(w, b)
+	})
+	for i := n; i < len(v.units); i++ {
+		v.units[i].rows = 0 // not looked at
 	}
-	sc.Short = sc.Oldest == 0 || from < sc.Oldest
-	return units, sc, func() {
-		for _, p := range held {
-			s.release(p)
-		}
-	}
+	sc := v.Done()
+	sc.Blocks = min(sc.Blocks, n)
+	return sc, err
 }
 
-// Scan gives fn the blocks that may have records of the time from..to (ms, to exclusive),
-// with the columns of fields; a block may hold other records too. With workers above
-// one, fn is called from that many goroutines at once, with the number of its own, in no
-// order; with one, oldest first, or newest first if newest is set. An error of fn ends
-// the scan and is returned; ErrStop ends it without one. A damaged segment is left out, set
-// aside and counted.
-func (s *Store) Scan(ctx context.Context, q Query, fn func(worker int, b *column.Block) error) (Scanned, error) {
-	units, sc, done := s.snapshot(q.From, q.To)
-	defer done()
-	if q.Newest {
-		slices.Reverse(units)
-	}
-	workers := q.Workers
+// Each calls fn for every block, from up to workers goroutines (0 for one a core), and
+// gives the number of blocks that were begun.
+func (v *View) Each(ctx context.Context, workers int, fn func(worker, block int) error) (int, error) {
 	if workers == 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	workers = max(1, min(workers, len(units)))
-	var next, rows, bytes, blocks atomic.Int64
-	var damaged sync.Map
+	workers = max(1, min(workers, len(v.units)))
+	var next atomic.Int64
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	work := func(w int) {
 		for ctx.Err() == nil {
 			i := int(next.Add(1)) - 1
-			if i >= len(units) {
+			if i >= len(v.units) {
 				return
 			}
-			b, n, err := s.block(&units[i], q.Fields)
-			bytes.Add(n)
-			if errors.Is(err, segment.ErrCorrupt) {
-				damaged.Store(units[i].part, true)
-				s.drop(units[i].part, err)
-				continue
-			}
-			if err == nil {
-				rows.Add(int64(b.Rows))
-				blocks.Add(1)
-				err = fn(w, b)
-			}
-			if err != nil {
+			if err := fn(w, i); err != nil {
 				cancel(err)
 				return
 			}
@@ -122,14 +176,11 @@ func (s *Store) Scan(ctx context.Context, q Query, fn func(worker int, b *column
 	}
 	work(0)
 	wg.Wait()
-	sc.Rows, sc.Blocks, sc.Bytes = uint64(rows.Load()), int(blocks.Load()), uint64(bytes.Load())
-	damaged.Range(func(any, any) bool { sc.Damaged++; return true })
-	s.Stats.RowsScanned.Add(sc.Rows)
-	s.Stats.BytesRead.Add(sc.Bytes)
+	n := min(int(next.Load()), len(v.units))
 	if err := context.Cause(ctx); err != nil && !errors.Is(err, ErrStop) {
-		return sc, err
+		return n, err
 	}
-	return sc, nil
+	return n, nil
 }
 
 // ErrStop is what a Scan's function returns when it has enough.

@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -158,7 +159,7 @@ func (s *File) Column(group int, f flow.FieldID) (c *column.Column, err error) {
 			err = cerr
 		}
 	}()
-	d := decoder{f: f, rows: s.Groups[group].Rows, c: &column.Column{}}
+	d := decoder{f: f, rows: s.Groups[group].Rows, c: &column.Column{}, full: true}
 	for {
 		p, err := pages.ReadPage()
 		if errors.Is(err, io.EOF) {
@@ -175,6 +176,9 @@ func (s *File) Column(group int, f flow.FieldID) (c *column.Column, err error) {
 	}
 	if d.n != d.rows {
 		return nil, fmt.Errorf("%s: column %s: %w: %d rows of %d", s.f.Name(), f, ErrCorrupt, d.n, d.rows)
+	}
+	if d.full {
+		d.c.Has = nil
 	}
 	return d.c, nil
 }
@@ -225,6 +229,7 @@ type decoder struct {
 	f    flow.FieldID
 	rows int
 	n    int
+	full bool // no row is absent so far
 	c    *column.Column
 	nums []uint64 // the dictionary of numbers
 }
@@ -241,6 +246,7 @@ func (d *decoder) page(p parquet.Page) error {
 	if rows > 0 && len(has) == 0 {
 		return errors.New("no definition levels")
 	}
+	d.full = d.full && bytes.IndexByte(has, 0) < 0
 	var err error
 	if column.KindOf(d.f) == column.Dict {
 		err = d.codes(p, has)

@@ -1,0 +1,327 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weirnet/weir/aggregator/store"
+	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/api/flow/flowtest"
+	"github.com/weirnet/weir/api/query"
+)
+
+const t0 = int64(1_772_600_000_000)
+
+// world makes records of connections that have one or several each, of which names,
+// outcomes and counters come, go and change.
+func world(rng *rand.Rand, n int) []flow.Record {
+	pick := func(list ...string) string { return list[rng.IntN(len(list))] }
+	var recs []flow.Record
+	for len(recs) < n {
+		if rng.IntN(50) == 0 { // anything that a record can be
+			r := flowtest.Random(rng)
+			r.SetEnd(t0 + rng.Int64N(600_000))
+			r.Has.Clear(flow.FID)
+			r.ID = flow.UUID{}
+			r.Since = min(r.Since, r.End)
+			recs = append(recs, r)
+			continue
+		}
+		start := t0 + rng.Int64N(600_000)
+		conn := rng.Uint64()
+		src, dst := rng.IntN(8), rng.IntN(8)
+		at := start
+		for i := range 1 + rng.IntN(4)*rng.IntN(2) {
+			var r flow.Record
+			if rng.IntN(20) > 0 {
+				r.SetConnID(conn)
+			}
+			if rng.IntN(10) > 0 {
+				r.SetStart(start)
+			}
+			if rng.IntN(10) > 0 {
+				r.SetSince(at)
+			}
+			at += rng.Int64N(90_000)
+			r.SetEnd(at)
+			r.SetSeq(uint32(i))
+			r.SetFirst(i == 0)
+			r.SetFinal(rng.IntN(2) == 0)
+			r.SetRecords(uint32(rng.IntN(3)))
+			r.SetSrcIP(netip.AddrFrom4([4]byte{10, 0, 0, byte(src)}))
+			r.SetDstIP(netip.AddrFrom4([4]byte{10, 1, byte(dst), 1}))
+			r.SetDstPort(uint16(80 + rng.IntN(3)*363))
+			r.SetProto(uint8(6 + 11*rng.IntN(2)))
+			if rng.IntN(4) > 0 {
+				r.SetSrcPod(fmt.Sprintf("web-%d", src))
+				r.SetSrcNS(fmt.Sprintf("team-%d", src%3))
+				r.SetSrcWorkload(fmt.Sprintf("Deployment/web-%d", src/2))
+				r.SetSrcLabels(fmt.Sprintf(`{"app":"web-%d","tier":"%d"}`, src, src%2))
+			}
+			if rng.IntN(4) > 0 {
+				r.SetDstPod(fmt.Sprintf("db-%d", dst))
+				r.SetDstNS(fmt.Sprintf("team-%d", dst%3))
+				r.SetDstWorkload(fmt.Sprintf("StatefulSet/db-%d", dst/2))
+			}
+			if rng.IntN(3) > 0 {
+				r.SetOutcome(flow.Outcome(rng.IntN(len(flow.OutcomeWords))))
+				r.SetEvidence(flow.Evidence(rng.IntN(32)))
+			}
+			if rng.IntN(3) > 0 {
+				r.SetBytesDelta(rng.Uint64N(1 << uint(1+rng.IntN(40))))
+				r.SetRevBytesDelta(rng.Uint64N(5000))
+				r.SetBytes(r.BytesDelta * 2)
+				r.SetPacketsDelta(rng.Uint64N(100))
+			}
+			if rng.IntN(2) > 0 {
+				r.SetRTT(uint32(rng.IntN(100_000)))
+				r.SetLossPackets(int64(rng.IntN(10)) - 3)
+			}
+			r.SetIngressPolicy(pick("allow-web", "deny-all", ""))
+			r.SetScope(flow.Scope(rng.IntN(len(flow.ScopeWords))))
+			recs = append(recs, r)
+		}
+	}
+	rng.Shuffle(len(recs), func(i, j int) { recs[i], recs[j] = recs[j], recs[i] })
+	return recs
+}
+
+var conditions = []string{
+	"", "ns = team-1", "src.ns != team-1", "pod = web-*", "outcome != ok", "not outcome = ok", "has rtt", "bytes > 1MiB", "not bytes > 100",
+	"dst.ip in (10.1.2.0/24, 10.1.5.1)", "ip = 10.0.0.3", "port = 443 or port = 80", "proto = tcp", "verdict = denied", "src.workload =~ \"web-[12]\"",
+	"web-1", "label.app = web-3", "src.label.tier = 1", "has src.label.tier", "first = true", "not first = true", "not has first", "rtt > 20ms", "loss.packets < 0",
+	"evidence = socket", "reverse.bytes <= 2000", "not has bytes", "scope in (external, same_node)", "packets > 10 packets < 60", "src.pod = team-1/web-*",
+	"final = true", "end > 2026-03-04T04:55:00Z", "conn_id > 8000000000000000", "policy = deny-all", "service != x", "seq = 1",
+}
+
+var aggregates = []string{"conns", "active", "sum(bytes)", "rate(reverse.bytes)", "min(rtt)", "max(loss.packets)", "p95(rtt)", "p50(bytes)", "uniq(src.pod)", "uniq(dst.ip)", "uniq(bytes)", "sum(packets)", "uniq(src.label.app)", "uniq(first)", "min(start)"}
+
+var groups = []string{"src.ns", "dst.workload", "outcome", "port", "src.label.tier", "first", "bytes", "dst.ip", "src.pod", "proto", "evidence", "rtt"}
+
+func someOf(rng *rand.Rand, list []string, n int) string {
+	var out []string
+	for _, i := range rng.Perm(len(list))[:n] {
+		out = append(out, list[i])
+	}
+	return strings.Join(out, ", ")
+}
+
+func condition(rng *rand.Rand) string {
+	c := func() string { return conditions[rng.IntN(len(conditions))] }
+	switch a, b := c(), c(); {
+	case a == "" || b == "" || rng.IntN(2) == 0:
+		return a
+	case rng.IntN(2) == 0:
+		return "(" + a + ") " + "(" + b + ")"
+	default:
+		return "(" + a + ") or not (" + b + ")"
+	}
+}
+
+func fill(t testing.TB, recs []flow.Record) *store.Store {
+	t.Helper()
+	cfg := store.DefaultConfig()
+	cfg.Dir, cfg.HeadRows, cfg.FileRows = t.TempDir(), 700, 2000
+	s, err := store.New(cfg, store.Deps{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	for i := 0; i < len(recs); i += 90 {
+		if err := s.WriteAt(t.Context(), uint64(i), recs[i:min(i+90, len(recs))]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
+// naive answers by the letter of package query.
+func naive(t *testing.T, q *query.Query, recs []flow.Record, since, until int64) *query.Table {
+	t.Helper()
+	fits, err := query.Predicate(q.Expr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	steps, err := q.Steps(since, until)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := query.NewTable(q.Stats(), 1<<20)
+	for _, st := range steps {
+		rows := query.Fold(recs, st[0], st[1])
+		step := int64(0)
+		if q.Stats().Every > 0 {
+			step = st[0]
+		}
+		for i := range rows {
+			if fits(&rows[i]) {
+				if err := table.Add(step, &rows[i]); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	return table
+}
+
+func asJSON(t testing.TB, v any) string {
+	t.Helper()
+	b, err := json.MarshalIndent(v, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// Generated queries over generated records give what the naive evaluator gives: through
+// segments, rows in memory and live ones, before and after segments are joined.
+func TestStatsLikeNaive(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 7))
+	recs := world(rng, 4000)
+	s := fill(t, recs[:3800])
+	live := recs[3800:]
+	queries := 0
+	for n := range 600 {
+		if n == 300 {
+			s.Keep(t.Context(), time.Now().Add(2*time.Hour))
+		}
+		text := condition(rng) + " | stats " + someOf(rng, aggregates, 1+rng.IntN(4))
+		if k := rng.IntN(4); k > 0 {
+			text += " by " + someOf(rng, groups, k)
+		}
+		if rng.IntN(3) == 0 {
+			text += " every " + []string{"7s", "1m", "5m"}[rng.IntN(3)]
+		}
+		q, err := query.Parse(text)
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		since := t0 + rng.Int64N(500_000) - 50_000
+		until := since + 1 + rng.Int64N(300_000)
+		got, _, err := Stats(t.Context(), s, &Request{Query: q, Since: since, Until: until, Live: live})
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		want := naive(t, q, recs, since, until)
+		if g, w := asJSON(t, got.Groups()), asJSON(t, want.Groups()); g != w {
+			t.Fatalf("%s in %d..%d:\n got %s\nwant %s", text, since, until, g, w)
+		}
+		if want.Len() > 0 {
+			queries++
+		}
+	}
+	if queries < 300 {
+		t.Errorf("only %d queries had an answer", queries)
+	}
+}
+
+func TestListLikeNaive(t *testing.T) {
+	rng := rand.New(rand.NewPCG(9, 9))
+	recs := world(rng, 3000)
+	s := fill(t, recs[:2900])
+	for range 150 {
+		text := condition(rng)
+		q, err := query.Parse(text)
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		since := t0 + rng.Int64N(500_000) - 50_000
+		until := since + 1 + rng.Int64N(300_000)
+		fits, err := query.Predicate(q.Expr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]int{}
+		n := 0
+		for _, r := range query.Fold(recs, since, until) {
+			if fits(&r) {
+				want[string(flow.AppendJSON(nil, &r))]++
+				n++
+			}
+		}
+		last := int64(1) << 60
+		more, _, err := List(t.Context(), s, &Request{Query: q, Since: since, Until: until, Live: recs[2900:]}, 0, func(r *flow.Record) error {
+			if r.End > last {
+				t.Errorf("not newest first")
+			}
+			last = r.End
+			if want[string(flow.AppendJSON(nil, r))]--; want[string(flow.AppendJSON(nil, r))] < 0 {
+				t.Errorf("%s: not wanted: %s", text, flow.AppendJSON(nil, r))
+			}
+			n--
+			return nil
+		})
+		if err != nil || more || n != 0 || t.Failed() {
+			t.Fatalf("%s: %v, more %v, %d missing", text, err, more, n)
+		}
+	}
+}
+
+func TestListEndsAtTheLimit(t *testing.T) {
+	recs := world(rand.New(rand.NewPCG(1, 9)), 3000)
+	s := fill(t, recs)
+	var ends []int64
+	more, _, err := List(t.Context(), s, &Request{Query: &query.Query{}, Since: t0, Until: t0 + 1e6}, 20, func(r *flow.Record) error {
+		ends = append(ends, r.End)
+		return nil
+	})
+	if err != nil || !more || len(ends) != 20 {
+		t.Fatal(len(ends), more, err)
+	}
+	for i := range recs {
+		if from, to := query.Covered(&recs[i]); query.InRange(from, to, t0, t0+1e6) && to > ends[0] {
+			t.Fatalf("the newest ends at %d, the first told at %d", to, ends[0])
+		}
+	}
+	n := 0
+	_, _, err = List(t.Context(), s, &Request{Query: &query.Query{}, Since: t0, Until: t0 + 1e6}, 0, func(*flow.Record) error {
+		n++
+		return store.ErrStop
+	})
+	if n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+}
+
+func TestBounds(t *testing.T) {
+	recs := world(rand.New(rand.NewPCG(2, 9)), 3000)
+	s := fill(t, recs)
+	q, err := query.Parse("| stats conns by conn_id")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Stats(t.Context(), s, &Request{Query: q, Since: t0, Until: t0 + 1e6, MaxGroups: 10}); !errors.Is(err, query.ErrGroups) {
+		t.Error(err)
+	}
+	if _, _, err := Stats(t.Context(), s, &Request{Query: q, Since: t0, Until: t0 + 1e6, MaxConns: 4}); !errors.Is(err, ErrConns) {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := Stats(ctx, s, &Request{Query: q, Since: t0, Until: t0 + 1e6}); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+func TestValues(t *testing.T) {
+	recs := world(rand.New(rand.NewPCG(3, 9)), 2000)
+	s := fill(t, recs)
+	f, ok := query.FieldByName("ns")
+	if !ok {
+		t.Fatal("no field ns")
+	}
+	got, sc, err := Values(t.Context(), s, &ValueRequest{Request: Request{Query: &query.Query{}, Since: t0, Until: t0 + 1e6}, Field: f, Prefix: "TEAM", N: 2})
+	if err != nil || len(got) != 2 || sc.Rows == 0 {
+		t.Fatal(got, err)
+	}
+	if got[0].Conns < got[1].Conns || !strings.HasPrefix(got[0].Text, "team-") {
+		t.Error(got)
+	}
+}

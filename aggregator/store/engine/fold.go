@@ -1,0 +1,326 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"runtime"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weirnet/weir/aggregator/store/column"
+	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/api/query"
+)
+
+// bitset tells of a hash whether it was set once, and more than once. False alarms are
+// harmless: such a connection is folded though it has one record.
+type bitset struct {
+	once, more []uint64
+	shift      uint
+}
+
+// maxBits bounds a bitset: 32 MiB for each of its two halves.
+const maxBits = 28
+
+func newBitset(rows int) *bitset {
+	bits := uint(12)
+	for bits < maxBits && 1<<bits < 8*rows {
+		bits++
+	}
+	return &bitset{make([]uint64, 1<<(bits-6)), make([]uint64, 1<<(bits-6)), 64 - bits}
+}
+
+func (b *bitset) add(h uint64) {
+	i := h >> b.shift
+	w, m := i>>6, uint64(1)<<(i&63)
+	if b.once[w]&m != 0 {
+		b.more[w] |= m
+		return
+	}
+	b.once[w] |= m
+}
+
+func (b *bitset) several(h uint64) bool {
+	i := h >> b.shift
+	return b.more[i>>6]&(1<<(i&63)) != 0
+}
+
+func (b *bitset) merge(o *bitset) {
+	for w := range b.once {
+		b.more[w] |= o.more[w] | b.once[w]&o.once[w]
+		b.once[w] |= o.once[w]
+	}
+}
+
+// multi is a record of a connection that may have several.
+type multi struct {
+	hash uint64
+	row  int32
+	step int32
+}
+
+// entry is a connection that is being folded.
+type entry struct {
+	conn         uint64
+	end          int64
+	seq, records uint32
+	step         int32
+	unit, row    int32 // of its newest record
+	has          uint16
+	final        bool
+	opened       bool
+}
+
+// override is what the newest record of a folded connection stands for.
+type override struct {
+	row, step int32
+	has       uint16 // which of run.counters have a sum
+	opened    bool
+	sums      []uint64
+}
+
+// each runs fn over all units on all cores, until one fails or the context ends.
+func (r *run) each(ctx context.Context, fn func(worker, unit int) error) error {
+	r.workers = max(1, min(runtime.GOMAXPROCS(0), r.units()))
+	g, ctx := errgroup.WithContext(ctx)
+	var next atomic.Int64
+	for w := range r.workers {
+		g.Go(func() error {
+			for {
+				if err := ctx.Err(); err != nil {
+					return context.Cause(ctx)
+				}
+				u := int(next.Add(1)) - 1
+				if u >= r.units() {
+					return nil
+				}
+				if err := fn(w, u); err != nil {
+					return err
+				}
+			}
+		})
+	}
+	return g.Wait()
+}
+
+// foldAll finds the connections with several records in a step and folds them.
+func (r *run) foldAll(ctx context.Context) error {
+	rows := r.live.Rows
+	for u := range r.view.Len() {
+		rows += r.view.BlockRows(u)
+	}
+	sets := make([]*bitset, max(1, runtime.GOMAXPROCS(0)))
+	err := r.each(ctx, func(w, u int) error {
+		b, err := r.block(u, r.base)
+		if b == nil || err != nil {
+			return err
+		}
+		if sets[w] == nil {
+			sets[w] = newBitset(rows)
+		}
+		conn := b.Cols[flow.FConnID]
+		lo, lists := r.items(b)
+		for k, list := range lists {
+			for _, i := range list {
+				if c, ok := num(conn, i); ok {
+					sets[w].add(hash(c, lo+k))
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, s := range sets {
+		switch {
+		case s == nil:
+		case r.seen == nil:
+			r.seen = s
+		default:
+			r.seen.merge(s)
+		}
+	}
+	if r.seen == nil {
+		r.seen = newBitset(0)
+	}
+	if err := r.each(ctx, r.gather); err != nil {
+		return err
+	}
+	return r.foldParts(ctx)
+}
+
+// gather lists the records of a unit whose connection may have several.
+func (r *run) gather(_, u int) error {
+	b, err := r.block(u, r.base)
+	if b == nil || err != nil {
+		return err
+	}
+	conn := b.Cols[flow.FConnID]
+	lo, lists := r.items(b)
+	for k, list := range lists {
+		for _, i := range list {
+			c, ok := num(conn, i)
+			if !ok {
+				continue
+			}
+			if h := hash(c, lo+k); r.seen.several(h) {
+				r.multi[u] = append(r.multi[u], multi{h, i, int32(lo + k)})
+			}
+		}
+	}
+	return nil
+}
+
+// foldParts folds the connections, each core those of its own share of hashes.
+func (r *run) foldParts(ctx context.Context) error {
+	parts := max(1, runtime.GOMAXPROCS(0))
+	tables := make([]*folder, parts)
+	g, ctx := errgroup.WithContext(ctx)
+	for p := range parts {
+		tables[p] = &folder{r: r, k: len(r.counters), max: r.req.MaxConns / parts}
+		g.Go(func() error {
+			for u := range r.multi {
+				if err := ctx.Err(); err != nil {
+					return context.Cause(ctx)
+				}
+				if len(r.multi[u]) == 0 {
+					continue
+				}
+				b, err := r.block(u, r.fold)
+				if b == nil || err != nil {
+					if err != nil {
+						return err
+					}
+					continue
+				}
+				if err := tables[p].unit(int32(u), b, r.multi[u], uint64(p), uint64(parts)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for _, t := range tables {
+		for i := range t.entries {
+			e := &t.entries[i]
+			r.over[e.unit] = append(r.over[e.unit], override{e.row, e.step, e.has, e.opened, t.sums[i*t.k : (i+1)*t.k]})
+		}
+	}
+	return nil
+}
+
+// folder is a hash table of connections.
+type folder struct {
+	r       *run
+	k, max  int
+	entries []entry
+	sums    []uint64
+	slots   []int32 // number of the entry, from 1
+	mask    uint64
+}
+
+func (t *folder) unit(u int32, b *column.Block, list []multi, part, parts uint64) error {
+	cols := &b.Cols
+	for _, m := range list {
+		if (m.hash>>32)%parts != part {
+			continue
+		}
+		conn, _ := num(cols[flow.FConnID], m.row)
+		e, k, err := t.get(conn, m.step, m.hash)
+		if err != nil {
+			return err
+		}
+		n := entry{conn: conn, step: m.step, unit: u, row: m.row, has: e.has, opened: e.opened}
+		from, to := covered(cols[flow.FSince], cols[flow.FEnd], m.row)
+		n.end = to
+		if v, ok := num(cols[flow.FFinal], m.row); ok {
+			n.final = v != 0
+		}
+		if v, ok := num(cols[flow.FSeq], m.row); ok {
+			n.seq = uint32(v)
+		}
+		if v, ok := num(cols[flow.FRecords], m.row); ok {
+			n.records = uint32(v)
+		}
+		if e.unit < 0 || newer(&n, e) {
+			*e = n
+		}
+		step := t.r.steps[m.step]
+		for j, c := range t.r.counters {
+			if v, ok := num(cols[query.Counters[c].Delta], m.row); ok {
+				s := &t.sums[k*t.k+j]
+				v = query.Share(v, from, to, step[0], step[1])
+				if *s += v; *s < v {
+					*s = ^uint64(0)
+				}
+				e.has |= 1 << j
+			}
+		}
+		if t.r.first && !e.opened {
+			e.opened = openedIn(b, m.row, from, step)
+		}
+	}
+	return nil
+}
+
+// newer is query.Newer.
+func newer(a, b *entry) bool {
+	final := 0
+	if a.final != b.final {
+		final = -1
+		if a.final {
+			final = 1
+		}
+	}
+	return cmp.Or(cmp.Compare(a.end, b.end), final, cmp.Compare(a.seq, b.seq), cmp.Compare(a.records, b.records)) >= 0
+}
+
+// openedIn is query.OpenedIn of a row.
+func openedIn(b *column.Block, i int32, from int64, step [2]int64) bool {
+	if s, ok := num(b.Cols[flow.FStart], i); ok {
+		return int64(s) >= step[0] && int64(s) < step[1]
+	}
+	first, _ := num(b.Cols[flow.FFirst], i)
+	return first != 0 && from >= step[0] && from < step[1]
+}
+
+func (t *folder) get(conn uint64, step int32, h uint64) (*entry, int, error) {
+	if 2*len(t.entries) >= len(t.slots) {
+		t.grow()
+	}
+	for s := h & t.mask; ; s = (s + 1) & t.mask {
+		i := int(t.slots[s])
+		if i == 0 {
+			if len(t.entries) >= t.max {
+				return nil, 0, ErrConns
+			}
+			t.entries = append(t.entries, entry{conn: conn, step: step, unit: -1})
+			for range t.k {
+				t.sums = append(t.sums, 0)
+			}
+			t.slots[s] = int32(len(t.entries))
+			return &t.entries[len(t.entries)-1], len(t.entries) - 1, nil
+		}
+		if e := &t.entries[i-1]; e.conn == conn && e.step == step {
+			return e, i - 1, nil
+		}
+	}
+}
+
+func (t *folder) grow() {
+	n := max(1<<10, 2*len(t.slots))
+	t.slots, t.mask = make([]int32, n), uint64(n-1)
+	for i := range t.entries {
+		e := &t.entries[i]
+		s := hash(e.conn, int(e.step)) & t.mask
+		for t.slots[s] != 0 {
+			s = (s + 1) & t.mask
+		}
+		t.slots[s] = int32(i + 1)
+	}
+}

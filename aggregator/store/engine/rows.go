@@ -1,0 +1,123 @@
+package engine
+
+import (
+	"slices"
+
+	"github.com/weirnet/weir/aggregator/store/column"
+	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/api/query"
+)
+
+// batch are the connections of one unit and one step: their newest records' rows, and what
+// is not the record's own.
+type batch struct {
+	b     *column.Block
+	step  int
+	rows  []int32
+	first []byte     // 0 absent, 1 false, 2 true
+	has   []uint16   // which of run.counters are there
+	sums  [][]uint64 // of each of run.counters
+}
+
+func (x *batch) reset(b *column.Block, step, counters int) {
+	x.b, x.step = b, step
+	x.rows, x.first, x.has = x.rows[:0], x.first[:0], x.has[:0]
+	for len(x.sums) < counters {
+		x.sums = append(x.sums, nil)
+	}
+	for j := range x.sums {
+		x.sums[j] = x.sums[j][:0]
+	}
+}
+
+// batches gives fn the connections whose newest record is in a unit, step by step.
+func (r *run) batches(u int, x *batch, fn func(*batch) error) error {
+	b, err := r.block(u, r.all)
+	if b == nil || err != nil {
+		return err
+	}
+	lo, lists := r.items(b)
+	over := r.over[u]
+	slices.SortFunc(over, func(a, o override) int { return int(a.step) - int(o.step) })
+	conn := b.Cols[flow.FConnID]
+	for k, list := range lists {
+		step := lo + k
+		x.reset(b, step, len(r.counters))
+		for _, i := range list {
+			if c, ok := num(conn, i); ok && r.seen.several(hash(c, step)) {
+				continue
+			}
+			x.rows = append(x.rows, i)
+		}
+		r.shares(x)
+		for len(over) > 0 && int(over[0].step) == step {
+			x.add(r, &over[0])
+			over = over[1:]
+		}
+		if len(x.rows) > 0 {
+			if err := fn(x); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// shares fills in what the rows of one record have: the shares of their deltas.
+func (r *run) shares(x *batch) {
+	n := len(x.rows)
+	step := r.steps[x.step]
+	since, end := x.b.Cols[flow.FSince], x.b.Cols[flow.FEnd]
+	x.has = append(x.has, make([]uint16, n)...)
+	for j, c := range r.counters {
+		out := slices.Grow(x.sums[j][:0], n)[:n]
+		clear(out)
+		x.sums[j] = out
+		col := x.b.Cols[query.Counters[c].Delta]
+		if col == nil {
+			continue
+		}
+		for k, i := range x.rows {
+			v, ok := num(col, i)
+			if !ok {
+				continue
+			}
+			x.has[k] |= 1 << j
+			if from, to := covered(since, end, i); from < step[0] || to > step[1] {
+				v = query.Share(v, from, to, step[0], step[1])
+			}
+			out[k] = v
+		}
+	}
+	if !r.first {
+		return
+	}
+	for _, i := range x.rows {
+		from, _ := covered(since, end, i)
+		x.first = append(x.first, firstOf(x.b, i, openedIn(x.b, i, from, step), step))
+	}
+}
+
+// firstOf is what Folder.Rows makes of the field first.
+func firstOf(b *column.Block, i int32, opened bool, step [2]int64) byte {
+	start, started := num(b.Cols[flow.FStart], i)
+	_, told := num(b.Cols[flow.FFirst], i)
+	switch {
+	case !opened && !started && !told:
+		return 0
+	case opened && (!started || int64(start) >= step[0] && int64(start) < step[1]):
+		return 2
+	}
+	return 1
+}
+
+func (x *batch) add(r *run, o *override) {
+	x.rows = append(x.rows, o.row)
+	x.has = append(x.has, o.has)
+	for j := range r.counters {
+		x.sums[j] = append(x.sums[j], o.sums[j])
+	}
+	if r.first {
+		x.first = append(x.first, firstOf(x.b, o.row, o.opened, r.steps[x.step]))
+	}
+}
