@@ -44,7 +44,7 @@ lint: ## go vet and golangci-lint with gofumpt, pinned
 	@bash test/lint.sh
 
 .PHONY: bench
-bench: ## ours beside the anchor's on the same input (ITEM=ipfix-decode for one)
+bench: ## ours beside the anchor's on the same input (ITEM=ipfix-decode for one, ITEM=growth for how cost grows)
 	@PATH="$(dir $(GO)):$$PATH" $(GO) run ./internal/bench $(if $(ITEM),-item '$(ITEM)')
 
 .PHONY: fuzz

@@ -101,7 +101,7 @@ func (c *cluster) fill(r *flow.Record, i, e, k int) {
 // ends report every 5 s, an emission every 60 s. Records are made outside the
 // clock. B/conn is the heap of the correlator at that many live connections.
 func BenchmarkCorrelate(b *testing.B) {
-	for _, conns := range []int{10_000, 100_000, 1_000_000} {
+	for _, conns := range []int{10_000, 100_000, 1_000_000, 2_000_000} {
 		b.Run(fmt.Sprintf("weir/conns=%d", conns), func(b *testing.B) { benchSteady(b, conns) })
 	}
 	b.Run("weir/short", benchShort)
@@ -122,9 +122,23 @@ func benchSteady(b *testing.B, conns int) {
 	sink := func(*flow.Record) { emitted++ }
 	before := heap()
 	cfg := DefaultConfig()
+	cfg.MaxConnections = max(cfg.MaxConnections, conns)
 	c := New(cfg)
 	now := t0
 	next, round := 0, 0
+	observe := func(recs []flow.Record) { // as a shard does
+		var w [Window]*flow.Record
+		for from := 0; from < len(recs); from += Window {
+			n := min(Window, len(recs)-from)
+			for k := range n {
+				w[k] = &recs[from+k]
+			}
+			c.Look(w[:n])
+			for k, r := range w[:n] {
+				c.ObserveLooked(now, k, r, sink)
+			}
+		}
+	}
 	batch := func() int {
 		n := 0
 		for ; n < len(recs) && next < conns*2; n++ {
@@ -145,9 +159,7 @@ func benchSteady(b *testing.B, conns int) {
 	}
 	for round < 2 {
 		n := batch()
-		for k := range n {
-			c.Observe(now, &recs[k], sink)
-		}
+		observe(recs[:n])
 		c.Expire(now, sink)
 	}
 	perConn := float64(heap()-before) / float64(c.Len())
@@ -159,9 +171,7 @@ func benchSteady(b *testing.B, conns int) {
 		b.StopTimer()
 		n := min(batch(), b.N-done)
 		b.StartTimer()
-		for k := range n {
-			c.Observe(now, &recs[k], sink)
-		}
+		observe(recs[:n])
 		c.Expire(now, sink)
 		done += n
 	}

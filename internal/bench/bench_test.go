@@ -14,6 +14,26 @@ BenchmarkAll/weir-2            	      10	  110000 ns/op	 1100000 records/s
 PASS
 `
 
+func TestSeries(t *testing.T) {
+	all, err := parse(strings.NewReader(`BenchmarkGrow/n=1000-2 10 5 ns/op 7 B/conn
+BenchmarkGrow/n=20-2 10 4 ns/op 9 B/conn
+BenchmarkGrow/short-2 10 1 ns/op 1 B/conn
+BenchmarkOther/n=3-2 10 1 ns/op
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	it := item{name: "g", ours: "Grow", unit: "B/conn"}
+	lines, ok := it.series(all)
+	if got, want := strings.Join(lines, "\n"), "g\t9.00 B/conn\tn=20\ng\t7.00 B/conn\tn=1000"; !ok || got != want {
+		t.Errorf("got %v %q, want %q", ok, got, want)
+	}
+	it.ours = "Gone"
+	if lines, ok := it.series(all); ok || len(lines) != 1 || !strings.Contains(lines[0], "no B/conn from BenchmarkGone") {
+		t.Errorf("got %v %q", ok, lines)
+	}
+}
+
 func TestJudge(t *testing.T) {
 	all, err := parse(strings.NewReader(sample))
 	if err != nil {

@@ -1,6 +1,11 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
 
 // item is one bar. Against an anchor, min is how many times better ours must be
 // (times, for a rate: ours over theirs; for a cost: theirs over ours). Without
@@ -15,6 +20,10 @@ type item struct {
 	min    float64
 	limit  float64
 	allocs bool // steady state must not allocate
+	// growth has no bar: all benchmarks below ours are shown, to see how the cost
+	// grows. It runs only when it is asked for.
+	growth bool
+	times  string // -benchtime where the general one would set a large table up again and again
 }
 
 func names() []string {
@@ -23,6 +32,31 @@ func names() []string {
 		list = append(list, it.name)
 	}
 	return list
+}
+
+// series makes the lines of a growth item, in the order of its sizes.
+func (it *item) series(all map[string]result) (lines []string, ok bool) {
+	size := func(name string) int {
+		n, err := strconv.Atoi(name[strings.LastIndexByte(name, '=')+1:])
+		if err != nil {
+			return -1
+		}
+		return n
+	}
+	var found []string
+	for name, r := range all {
+		if _, has := r[it.unit]; has && strings.HasPrefix(name, it.ours+"/") && size(name) >= 0 {
+			found = append(found, name)
+		}
+	}
+	slices.SortFunc(found, func(a, b string) int { return size(a) - size(b) })
+	for _, name := range found {
+		lines = append(lines, fmt.Sprintf("%s\t%s\t%s", it.name, show(all[name][it.unit], it.unit), strings.TrimPrefix(name, it.ours+"/")))
+	}
+	if len(lines) == 0 {
+		return []string{fmt.Sprintf("%s\tno %s from Benchmark%s in %s\t\t\t\tmissed", it.name, it.unit, it.ours, it.pkg)}, false
+	}
+	return lines, true
 }
 
 // judge makes the line of an item.
@@ -105,5 +139,10 @@ func items() []item {
 		{name: "collect-goflow2", pkg: "./aggregator", bench: "^BenchmarkCollectCorrelate$", ours: "CollectCorrelate/weir", anchor: "CollectCorrelate/goflow2", unit: "cpu-ns/record", min: 1},
 		{name: "collect-nfacctd", pkg: "./aggregator", bench: "^BenchmarkCollectCorrelate$", ours: "CollectCorrelate/weir", anchor: "CollectCorrelate/nfacctd", unit: "cpu-ns/record", min: 1},
 		{name: "collect-nfacctd-steady", pkg: "./aggregator", bench: "^BenchmarkCollectCorrelate$", ours: "CollectCorrelate/weir-steady", anchor: "CollectCorrelate/nfacctd-steady", unit: "cpu-ns/record", min: 1},
+		{name: "growth-table", pkg: ct, bench: "^BenchmarkDumpGrowth$", ours: "DumpGrowth", unit: "cpu-us/entry", growth: true},
+		{name: "growth-sessions", pkg: "./aggregator/collect", bench: "^BenchmarkSessions$", ours: "Sessions", unit: "cpu-ns/record", growth: true},
+		{name: "growth-sessions-memory", pkg: "./aggregator/collect", bench: "^BenchmarkSessions$", ours: "Sessions", unit: "B/session", growth: true},
+		{name: "growth-connections", pkg: correlate, bench: "^BenchmarkCorrelate$/^weir$", ours: "Correlate/weir", unit: "ns/record", growth: true, times: "1000000x"},
+		{name: "growth-connections-memory", pkg: correlate, bench: "^BenchmarkCorrelate$/^weir$", ours: "Correlate/weir", unit: "B/conn", growth: true, times: "1000000x"},
 	}
 }

@@ -41,7 +41,7 @@ func run(ctx context.Context, only string, count int, benchtime string) (bool, e
 	printLine("item\tours\tanchor's\tratio\tgoal\t")
 	measured := map[string]map[string]result{} // by package and benchmark: items share them
 	for _, it := range items() {
-		if !strings.HasPrefix(it.name, only) {
+		if !strings.HasPrefix(it.name, only) || (it.growth && only == "") {
 			continue
 		}
 		found = true
@@ -52,6 +52,14 @@ func run(ctx context.Context, only string, count int, benchtime string) (bool, e
 				return false, fmt.Errorf("%s: %w", it.name, err)
 			}
 			measured[key] = results
+		}
+		if it.growth {
+			lines, ok := it.series(measured[key])
+			met = met && ok
+			for _, line := range lines {
+				printLine(line)
+			}
+			continue
 		}
 		line, ok := it.judge(measured[key])
 		met = met && ok
@@ -71,6 +79,9 @@ func printLine(line string) {
 
 // measure runs the benchmark of an item.
 func measure(ctx context.Context, it *item, count int, benchtime string) (map[string]result, error) {
+	if it.times != "" {
+		benchtime = it.times
+	}
 	args := []string{"test", it.pkg, "-run", "^$", "-bench", it.bench, "-benchmem", "-count", strconv.Itoa(count), "-benchtime", benchtime, "-timeout", "30m"}
 	cmd := exec.CommandContext(ctx, "go", args...)
 	var text bytes.Buffer
