@@ -65,6 +65,9 @@ type Deps struct {
 	Out    func([]flow.Record) // takes correlated records; called from several shards at once; must not keep them
 	Live   func([]flow.Record) // takes the same, and first sights, for live views; must not wait nor keep them
 	Logger *slog.Logger
+	// Health says what the silence of each node proves, now; nil for nothing. Each
+	// shard asks it every second.
+	Health func() []correlate.Health
 }
 
 // Aggregator is the loop. It is a task of the daemon.

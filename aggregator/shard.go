@@ -36,9 +36,13 @@ func newShard(a *Aggregator, cfg correlate.Config) *shard {
 	return s
 }
 
+// askHealth is the time between two looks at the nodes' health.
+const askHealth = time.Second
+
 func (s *shard) run() {
 	tick := time.NewTicker(s.a.cfg.Tick)
 	defer tick.Stop()
+	var asked time.Time
 	for {
 		select {
 		case p, ok := <-s.in:
@@ -50,7 +54,11 @@ func (s *shard) run() {
 				return
 			}
 			s.take(p)
-		case <-tick.C:
+		case now := <-tick.C:
+			if s.a.deps.Health != nil && now.Sub(asked) >= askHealth {
+				asked = now
+				s.c.SetHealth(s.a.deps.Health())
+			}
 			s.c.Expire(time.Now().UnixMilli(), s.emit)
 			s.flush()
 			s.book(0)

@@ -22,6 +22,7 @@ const (
 type account struct {
 	records, connections, bytes atomic.Uint64
 	ended                       atomic.Bool
+	lossy                       bool                        // UDP: what is missing may be missed by nobody
 	note                        atomic.Pointer[ledger.Note] // survives this process
 }
 
@@ -57,6 +58,7 @@ type exporter struct {
 	lines              map[string]*ledger.Line
 	order              []string
 	sessions           map[string]*sessionBooks // by the exporter's session id
+	pulse              pulse
 }
 
 // sessionBooks holds both sides' account of one session.
@@ -80,6 +82,7 @@ func (e *exporters) take(row *ipfix.LedgerRow, acct *account) {
 		e.byID[id] = x
 	}
 	x.atMs = max(x.atMs, row.AtMs)
+	defer func() { x.beat(time.Now(), acct) }()
 	amount := ledger.Amount{Records: row.Records, Connections: row.Connections, Bytes: row.Bytes}
 	if row.Stage == "session" || row.Stage == "wire" {
 		s := x.sessions[row.Reason]

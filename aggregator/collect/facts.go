@@ -21,6 +21,7 @@ type nodeFacts struct {
 	instance string
 	bornMs   int64 // first row of this instance
 	atMs     int64
+	gapAt    time.Time                // ours; when it last said that it missed something
 	rows     map[string]ipfix.FactRow // by topic and key
 }
 
@@ -52,6 +53,7 @@ func (f *facts) take(row *ipfix.FactRow) bool {
 	if _, known := n.rows[key]; !known && len(n.rows) >= maxFactsOfOne {
 		return false
 	}
+	n.gap(row.Topic, row.Key, row.Value, time.Now())
 	n.rows[key] = *row
 	n.atMs = max(n.atMs, row.AtMs)
 	return true

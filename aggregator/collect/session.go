@@ -36,7 +36,7 @@ type receiver struct {
 }
 
 func (c *Collector) receiver(remote, transport string, o ipfix.SessionOptions) *receiver {
-	return &receiver{c: c, src: Source{Remote: remote, Transport: transport}, dec: ipfix.NewSession(o), account: &account{}}
+	return &receiver{c: c, src: Source{Remote: remote, Transport: transport}, dec: ipfix.NewSession(o), account: &account{lossy: transport == "udp"}}
 }
 
 // Place gives the decoder the next place in the batch.

@@ -122,6 +122,7 @@ type Correlator struct {
 	hand   uint32 // clock hand of eviction
 	out    flow.Record
 	ahead  [Window]looked
+	health map[string]Health
 	warmth uint64 // what Look has read, so that it is read
 }
 

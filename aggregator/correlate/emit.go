@@ -258,11 +258,7 @@ func (c *Correlator) life(e *entry, r *flow.Record) {
 	if id := latest.tcp(); id != 0 {
 		r.SetTCPState(c.tcp.list[id])
 	}
-	outcome, evidence := joinOutcome(src, dst)
-	if outcome != flow.OutcomeUnknown {
-		r.SetOutcome(outcome)
-		r.SetEvidence(evidence)
-	}
+	c.outcome(e, r)
 	switch {
 	case e.both():
 		r.SetSeenBy(flow.SeenByBoth)
@@ -282,24 +278,6 @@ func (c *Correlator) life(e *entry, r *flow.Record) {
 	r.SetFinal(e.over() || grace || e.flags&entFinalTold != 0 ||
 		(e.waits() && e.one().flags&endFinal != 0))
 	r.SetFirst(e.told == 0)
-}
-
-// joinOutcome is what both ends together prove. A verdict that was seen stands
-// above what the other end could only wait for; where the two disagree
-// otherwise, the client's word is kept and both_ends is missing in the evidence.
-func joinOutcome(src, dst *end) (flow.Outcome, flow.Evidence) {
-	so, do := src.outcome(), dst.outcome()
-	switch {
-	case so == flow.OutcomeUnknown:
-		return do, dst.evid
-	case do == flow.OutcomeUnknown:
-		return so, src.evid
-	case so == do:
-		return so, src.evid | dst.evid | flow.EvidenceBothEnds
-	case do == flow.OutcomeDenied:
-		return do, dst.evid
-	}
-	return so, src.evid
 }
 
 // identify writes the numbers by which the record can be told from all others.

@@ -14,7 +14,7 @@ type end struct {
 	has   uint8     // bits 0-3: totals known; 4-7: only deltas were ever seen, total is their sum
 	flags uint8     // three flags, and the number of the TCP state above them
 	kind  uint8     // outcome in the low nibble, last end reason in the high one
-	evid  flow.Evidence
+	evid  uint8     // flow.Evidence in the low six bits, flow.ResetBy above them
 }
 
 const (
@@ -24,6 +24,9 @@ const (
 
 	tcpShift = 3
 	maxWords = 1 << (8 - tcpShift)
+
+	resetShift   = 6
+	evidenceMask = 1<<resetShift - 1
 )
 
 func (o *end) tcp() uint8      { return o.flags >> tcpShift }
@@ -34,8 +37,10 @@ func (o *end) settled() bool {
 	return o.flags&endFinal != 0 || o.reason() == flow.EndReasonIdle
 }
 
-func (o *end) outcome() flow.Outcome  { return flow.Outcome(o.kind & 0xf) }
-func (o *end) reason() flow.EndReason { return flow.EndReason(o.kind >> 4) }
+func (o *end) evidence() flow.Evidence { return flow.Evidence(o.evid & evidenceMask) }
+func (o *end) resetBy() flow.ResetBy   { return flow.ResetBy(o.evid >> resetShift) }
+func (o *end) outcome() flow.Outcome   { return flow.Outcome(o.kind & 0xf) }
+func (o *end) reason() flow.EndReason  { return flow.EndReason(o.kind >> 4) }
 
 // known tells whether counter k was ever counted, as a total or as deltas.
 func (o *end) known(k int) bool { return (o.has|o.has>>4)&(1<<k) != 0 }

@@ -26,7 +26,7 @@ var dynamic = maskOf(
 	flow.FRevPacketsDst, flow.FRevBytesDst, flow.FRevPacketsDeltaDst, flow.FRevBytesDeltaDst,
 	flow.FThroughput, flow.FRevThroughput, flow.FThroughputSrc, flow.FThroughputDst,
 	flow.FRevThroughputSrc, flow.FRevThroughputDst, flow.FEndSrc, flow.FEndDst,
-	flow.FOutcome, flow.FEvidence, flow.FSeenBy, flow.FCTZone, flow.FCTMark, flow.FCTStatus,
+	flow.FOutcome, flow.FEvidence, flow.FOutcomeSrc, flow.FOutcomeDst, flow.FResetBy, flow.FSeenBy, flow.FCTZone, flow.FCTMark, flow.FCTStatus,
 	flow.FRTT, flow.FRTTMin, flow.FRetransSrc, flow.FRetransDst, flow.FPathMTU,
 	flow.FLossPackets, flow.FLossRevPackets, flow.FConnID, flow.FSeq, flow.FFirst, flow.FFinal,
 	flow.FHalf, flow.FRecords, flow.FID,

@@ -124,6 +124,9 @@ func sideOf(r *flow.Record) int {
 // A connection that was rejected, or dropped where it left, never reached the
 // other node; one dropped where it arrives did leave an entry at the client's.
 func needsOther(r *flow.Record) bool {
+	if r.Has.Has(flow.FOutcome) && r.Outcome == flow.OutcomeAttempt {
+		return false // it has not left its node
+	}
 	if r.EgressAction == flow.RuleActionDrop || r.EgressAction == flow.RuleActionReject ||
 		r.IngressAction == flow.RuleActionReject || (r.Has.Has(flow.FSeenBy) && r.SeenBy == flow.SeenByBoth) {
 		return false

@@ -131,9 +131,16 @@ func (c *Correlator) state(e *entry, o *end, r *flow.Record) (grown uint8) {
 	if r.Has.Has(flow.FOutcome) && r.Outcome != flow.OutcomeUnknown {
 		if out != r.Outcome {
 			grown |= newOutcome
+			o.evid = 0
 		}
 		out = r.Outcome
-		o.evid = r.Evidence
+		if evid := o.evid&^evidenceMask | uint8(r.Evidence)&evidenceMask; evid != o.evid {
+			o.evid = evid
+			grown |= newData
+		}
+		if r.Has.Has(flow.FResetBy) && r.ResetBy <= flow.ResetByPath {
+			o.evid = o.evid&evidenceMask | uint8(r.ResetBy)<<resetShift
+		}
 	}
 	if r.EndReason != flow.EndReasonNone {
 		reason = r.EndReason

@@ -14,7 +14,7 @@ const (
 	OutcomeUnanswered         // packets left, none came back
 	OutcomeDenied             // a policy verdict stopped it
 	OutcomePathLoss           // lost between two observers
-	OutcomeAttempt            // never became a connection
+	OutcomeAttempt            // a socket tries, and its node has no entry: never became a connection
 )
 
 // OutcomeWords are the words of Outcome in JSON, CSV and queries.
@@ -29,11 +29,26 @@ const (
 	EvidenceSocket                         // sock_diag
 	EvidenceNFLOG                          // a netfilter log group
 	EvidenceDatapath                       // a verdict of Weir's own datapath
-	EvidenceBothEnds                       // the observers of both nodes agree
+	EvidenceBothEnds                       // what the observers of both nodes say, or would have said, fits together
+	EvidencePacket                         // an ICMP error or a RST, as it passed a packet socket
 )
 
 // EvidenceWords are the words of the bits of Evidence, lowest bit first.
-var EvidenceWords = []string{"conntrack", "socket", "nflog", "datapath", "both_ends"}
+var EvidenceWords = []string{"conntrack", "socket", "nflog", "datapath", "both_ends", "packet"}
+
+// ResetBy says who refused or reset a connection.
+type ResetBy uint8
+
+// Who did.
+const (
+	ResetByUnknown ResetBy = iota
+	ResetBySrc             // the client's end
+	ResetByDst             // the server's end
+	ResetByPath            // neither: something between them, a rule of the server's node included
+)
+
+// ResetByWords are the words of ResetBy.
+var ResetByWords = []string{"unknown", "src", "dst", "path"}
 
 // SeenBy says which ends observed the connection.
 type SeenBy uint8

@@ -144,10 +144,14 @@ const (
 	FDNSQuery                          // dns.query
 	FDNSRcode                          // dns.rcode
 	FDNSTime                           // dns.time
+	FOutcomeSrc                        // src.outcome
+	FOutcomeDst                        // dst.outcome
+	FResetBy                           // reset_by
+	FDenied                            // denied
 )
 
 // NumFields is the number of rows of the schema.
-const NumFields = 132
+const NumFields = 136
 
 // Record is one flow record. A field holds a value only where Has says so;
 // otherwise it is its zero value. Units and meaning stand in schema.go.
@@ -286,6 +290,10 @@ type Record struct {
 	DNSQuery           string     // dns.query: name that this DNS connection asked for last, as seen on the wire
 	DNSRcode           Rcode      // dns.rcode: response code of its last answer
 	DNSTime            uint32     // dns.time: time from the question to its last answer (us)
+	OutcomeSrc         Outcome    // src.outcome: outcome as the client's node proved it
+	OutcomeDst         Outcome    // dst.outcome: outcome as the server's node proved it
+	ResetBy            ResetBy    // reset_by: which end refused or reset the connection, or path where neither did
+	Denied             uint32     // denied: packets that a rule of the observer's node denied, as it logged them (packets)
 }
 
 // Offsets gives the place of each field in a Record, in bytes.
@@ -422,6 +430,10 @@ var Offsets = [NumFields]uintptr{
 	unsafe.Offsetof(Record{}.DNSQuery),
 	unsafe.Offsetof(Record{}.DNSRcode),
 	unsafe.Offsetof(Record{}.DNSTime),
+	unsafe.Offsetof(Record{}.OutcomeSrc),
+	unsafe.Offsetof(Record{}.OutcomeDst),
+	unsafe.Offsetof(Record{}.ResetBy),
+	unsafe.Offsetof(Record{}.Denied),
 }
 
 // SetStart sets start and marks it present.
@@ -835,6 +847,18 @@ func (r *Record) SetDNSRcode(v Rcode) { r.DNSRcode = v; r.Has.Set(FDNSRcode) }
 // SetDNSTime sets dns.time and marks it present.
 func (r *Record) SetDNSTime(v uint32) { r.DNSTime = v; r.Has.Set(FDNSTime) }
 
+// SetOutcomeSrc sets src.outcome and marks it present.
+func (r *Record) SetOutcomeSrc(v Outcome) { r.OutcomeSrc = v; r.Has.Set(FOutcomeSrc) }
+
+// SetOutcomeDst sets dst.outcome and marks it present.
+func (r *Record) SetOutcomeDst(v Outcome) { r.OutcomeDst = v; r.Has.Set(FOutcomeDst) }
+
+// SetResetBy sets reset_by and marks it present.
+func (r *Record) SetResetBy(v ResetBy) { r.ResetBy = v; r.Has.Set(FResetBy) }
+
+// SetDenied sets denied and marks it present.
+func (r *Record) SetDenied(v uint32) { r.Denied = v; r.Has.Set(FDenied) }
+
 // EnumWords gives the words of each enum field, by FieldID; bit sets give the word of each bit.
 var EnumWords = [NumFields][]string{
 	FEndReason:         EndReasonWords,
@@ -853,4 +877,7 @@ var EnumWords = [NumFields][]string{
 	FDstNameVia:        NameViaWords,
 	FPolicyEval:        PolicyEvalWords,
 	FDNSRcode:          RcodeWords,
+	FOutcomeSrc:        OutcomeWords,
+	FOutcomeDst:        OutcomeWords,
+	FResetBy:           ResetByWords,
 }

@@ -237,6 +237,11 @@ var Fields = []Field{
 	{"dns.query", "DNSQuery", TypeString, "", "", s(PENWeir, 57, "weirDNSQuery"), "name that this DNS connection asked for last, as seen on the wire", "no DNS, or not watched"},
 	{"dns.rcode", "DNSRcode", TypeU8, "Rcode", "", u(PENWeir, 58, "weirDNSResponseCode", 1), "response code of its last answer", "no answer was seen"},
 	{"dns.time", "DNSTime", TypeU32, "", "us", u(PENWeir, 59, "weirDNSResponseTime", 4), "time from the question to its last answer", "no answer was seen"},
+	// what each end said, and who broke it off
+	{"src.outcome", "OutcomeSrc", TypeU8, "Outcome", "", u(PENWeir, 60, "weirOutcomeFromSourceNode", 1), "outcome as the client's node proved it", "not correlated, or that node proved none"},
+	{"dst.outcome", "OutcomeDst", TypeU8, "Outcome", "", u(PENWeir, 61, "weirOutcomeFromDestinationNode", 1), "outcome as the server's node proved it", "not correlated, or that node proved none"},
+	{"reset_by", "ResetBy", TypeU8, "ResetBy", "", u(PENWeir, 62, "weirResetBy", 1), "which end refused or reset the connection, or path where neither did", "neither refused nor reset, or not proven"},
+	{"denied", "Denied", TypeU32, "", "packets", u(PENWeir, 63, "weirDeniedPackets", 4), "packets that a rule of the observer's node denied, as it logged them", "no denial was logged"},
 }
 
 // PresenceElement carries Record.Has on the Weir-to-Weir link, so that absent

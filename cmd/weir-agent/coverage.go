@@ -85,7 +85,10 @@ func (t *coverageTask) facts() []ipfix.FactRow {
 	if table == nil {
 		return nil
 	}
-	return table.Facts(time.Now().UnixMilli())
+	now := time.Now().UnixMilli()
+	// What was missed and cannot be counted makes the node's silence worth nothing.
+	missed := ipfix.FactRow{Topic: "gap", Key: "conntrack", Value: int64(t.loop.State().Gaps), AtMs: now}
+	return append(table.Facts(now), missed)
 }
 
 func (t *coverageTask) metrics() []obs.Metric {

@@ -14,7 +14,7 @@ import (
 	"github.com/weirnet/weir/aggregator"
 	"github.com/weirnet/weir/aggregator/api"
 	"github.com/weirnet/weir/aggregator/collect"
-	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/aggregator/correlate"
 	"github.com/weirnet/weir/internal/config"
 	"github.com/weirnet/weir/internal/daemon"
 	"github.com/weirnet/weir/internal/ledger"
@@ -102,18 +102,15 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 		return nil, err
 	}
 	hub := api.NewHub(cfg.API.Backlog)
+	var col collector
 	agg, err := aggregator.New(loopConfig(cfg), aggregator.Deps{
 		Stage: book.Stage("correlate"), Logger: log, Live: hub.Publish,
-		Out: func(recs []flow.Record) {
-			for _, r := range runners {
-				r.Offer(recs)
-			}
-		},
+		Health: func() []correlate.Health { return health(col) }, Out: offer(runners),
 	})
 	if err != nil {
 		return nil, err
 	}
-	col, err := makeCollector(cfg, collect.Deps{Log: log, Book: book, Handler: take(agg.TakeBatch), ServerTLS: tls.collect, Former: former.Notes})
+	col, err = makeCollector(cfg, collect.Deps{Log: log, Book: book, Handler: take(agg.TakeBatch), ServerTLS: tls.collect, Former: former.Notes})
 	if err != nil {
 		return nil, err
 	}

@@ -123,3 +123,12 @@ func makeFilter(f *config.Filter) (func(*flow.Record) bool, error) {
 	}
 	return func(r *flow.Record) bool { return (set.Match(r) && match(r)) != f.Not }, nil
 }
+
+// offer gives records to every sink.
+func offer(runners []runner) func([]flow.Record) {
+	return func(recs []flow.Record) {
+		for _, r := range runners {
+			r.Offer(recs)
+		}
+	}
+}
