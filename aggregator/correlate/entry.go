@@ -71,6 +71,7 @@ type entry struct {
 	ctZone  uint16
 	has     uint8 // which of sock are present
 	ctHas   uint8
+	dnsTime uint32 // us, plus 1: 0 is unknown
 }
 
 // Flags of an entry.

@@ -120,6 +120,9 @@ func sockets(e *entry, r *flow.Record) {
 			r.SetPathMTU(e.sock[sockMTU])
 		}
 	}
+	if e.dnsTime != 0 {
+		r.SetDNSTime(e.dnsTime - 1)
+	}
 	if e.ctHas&1 != 0 {
 		r.SetCTZone(e.ctZone)
 	}

@@ -30,7 +30,7 @@ var dynamic = maskOf(
 	flow.FRTT, flow.FRTTMin, flow.FRetransSrc, flow.FRetransDst, flow.FPathMTU,
 	flow.FLossPackets, flow.FLossRevPackets, flow.FConnID, flow.FSeq, flow.FFirst, flow.FFinal,
 	flow.FHalf, flow.FRecords, flow.FID,
-	flow.FDNSRcode, flow.FDNSTime,
+	flow.FDNSTime,
 )
 
 // atDst are the fields of which the destination's node knows more.

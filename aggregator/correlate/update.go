@@ -277,6 +277,9 @@ func (c *Correlator) socket(e *entry, side int, r *flow.Record) {
 	if m.Has(flow.FPathMTU) && (e.has&(1<<sockMTU) == 0 || r.PathMTU < e.sock[sockMTU]) {
 		e.keep(m, flow.FPathMTU, sockMTU, r.PathMTU)
 	}
+	if m.Has(flow.FDNSTime) && (side == sideSrc || e.ends[sideSrc].flags&endSeen == 0) {
+		e.dnsTime = min(r.DNSTime, 1<<32-2) + 1 // each question has another: no part of an identity
+	}
 	if side == sideSrc || e.ends[sideSrc].flags&endSeen == 0 {
 		if m.Has(flow.FCTZone) {
 			e.ctZone, e.ctHas = r.CTZone, e.ctHas|1

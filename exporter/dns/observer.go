@@ -13,7 +13,7 @@ const Port = 53
 // Limits of an Observer; zero for the default.
 type Limits struct {
 	Names     int   // addresses with a name, of all clients; 65536
-	PerClient int   // of them for one client; 4096
+	PerClient int   // of them for one client; a sixteenth
 	Queries   int   // questions that wait for their answer, or were just answered; 16384
 	Flows     int   // DNS connections that are remembered; 32768
 	Streams   int   // directions of TCP connections that are followed; 1024
@@ -25,10 +25,13 @@ func (l *Limits) defaults() {
 	for _, d := range []struct {
 		p *int
 		v int
-	}{{&l.Names, 65536}, {&l.PerClient, 4096}, {&l.Queries, 16384}, {&l.Flows, 32768}, {&l.Streams, 1024}, {&l.Buffered, 4 << 20}} {
+	}{{&l.Names, 65536}, {&l.Queries, 16384}, {&l.Flows, 32768}, {&l.Streams, 1024}, {&l.Buffered, 4 << 20}} {
 		if *d.p <= 0 {
 			*d.p = d.v
 		}
+	}
+	if l.PerClient <= 0 {
+		l.PerClient = max(1, l.Names/16)
 	}
 	if l.GraceMs <= 0 {
 		l.GraceMs = 300_000

@@ -34,6 +34,7 @@ type seenConn struct {
 	shape   string
 	outcome string
 	seenBy  flow.SeenBy
+	named   string // name of an outside server and where it is from, or the answer of a DNS flow
 }
 
 // follow counts the records of path until stop, and once more to the end of it.
@@ -109,6 +110,12 @@ func (t *tally) add(line []byte) {
 		c.outcome = r.Text(flow.FOutcome)
 	}
 	c.seenBy = max(c.seenBy, r.SeenBy)
+	switch {
+	case r.Has.Has(flow.FDNSRcode):
+		c.named = r.DNSQuery + " " + r.Text(flow.FDNSRcode)
+	case r.DstName != "":
+		c.named = r.DstName + " by " + r.Text(flow.FDstNameVia)
+	}
 	t.conns[id] = c
 }
 
@@ -134,6 +141,7 @@ type shapeSum struct {
 	seen     int
 	both     int // seen by both nodes
 	outcomes map[string]int
+	named    map[string]int
 }
 
 // sums gives the lines in the order of the shapes.
@@ -141,7 +149,7 @@ func (t *tally) sums(made map[string]int) []shapeSum {
 	index := map[string]*shapeSum{}
 	list := make([]shapeSum, 0, len(shapes()))
 	for _, s := range shapes() {
-		list = append(list, shapeSum{shape: s, made: made[s.name], outcomes: map[string]int{}})
+		list = append(list, shapeSum{shape: s, made: made[s.name], outcomes: map[string]int{}, named: map[string]int{}})
 	}
 	for i := range list {
 		index[list[i].shape.name] = &list[i]
@@ -150,6 +158,9 @@ func (t *tally) sums(made map[string]int) []shapeSum {
 		s := index[c.shape]
 		s.seen++
 		s.outcomes[cmpOr(c.outcome, "unknown")]++
+		if c.named != "" {
+			s.named[c.named]++
+		}
 		if c.seenBy == flow.SeenByBoth {
 			s.both++
 		}
@@ -177,6 +188,8 @@ func (s *shapeSum) fault() string {
 		return "none arrived"
 	case s.seen < s.made:
 		return fmt.Sprintf("%d did not arrive", s.made-s.seen)
+	case s.shape.named != "" && s.named[s.shape.named] == 0:
+		return "none is " + s.shape.named
 	}
 	for o := range s.outcomes {
 		if slices.Contains(s.shape.want, o) {
@@ -207,6 +220,9 @@ func (t *tally) printReport(out io.Writer, made map[string]int) int {
 	fmt.Fprintf(out, "\n%-22s %6s %6s %6s  %s\n", "shape", "made", "seen", "both", "outcomes")
 	for _, s := range t.sums(made) {
 		note := words(s.outcomes)
+		if len(s.named) > 0 {
+			note += "; " + words(s.named)
+		}
 		if s.shape.blind != "" && s.seen == 0 {
 			note = "not seen: " + s.shape.blind
 		}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -32,6 +33,14 @@ func record(w *world, s *shape, port uint16, o flow.Outcome) flow.Record {
 		r.SetOutcome(o)
 	}
 	r.SetSeenBy(flow.SeenByBoth)
+	switch name, via, _ := strings.Cut(s.named, " by "); {
+	case s.kind == udpDNS:
+		r.SetDNSQuery(strings.TrimSuffix(outsideName, "."))
+		r.SetDNSRcode(0)
+	case name != "":
+		r.SetDstName(name)
+		r.SetDstNameVia(flow.NameVia(slices.Index(flow.NameViaWords, via)))
+	}
 	return r
 }
 
@@ -66,6 +75,17 @@ func TestReport(t *testing.T) {
 			r.SetOutcome(flow.OutcomeOK)
 			m["tcp-reset"] = r
 		}, 1, "want outcome reset"},
+		{"a name from the file where DNS knows one", func(m map[string]flow.Record, _ map[string]int) {
+			r := m["udp-external"]
+			r.SetDstName("payments.example")
+			r.SetDstNameVia(flow.NameCIDR)
+			m["udp-external"] = r
+		}, 1, "none is api.example.com by dns"},
+		{"a DNS flow without its answer", func(m map[string]flow.Record, _ map[string]int) {
+			r := m["udp-service"]
+			r.Has.Clear(flow.FDNSRcode)
+			m["udp-service"] = r
+		}, 1, "none is api.example.com noerror"},
 		{"not made", func(_ map[string]flow.Record, made map[string]int) { made["icmp-echo"] = 0 }, 1, "no such connection was made"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

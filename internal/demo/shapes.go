@@ -34,6 +34,7 @@ type shape struct {
 	server uint16 // where it arrives after NAT; with the family it tells the shape of a flow
 	every  time.Duration
 	want   []string // outcomes that are right for it
+	named  string   // name of its server and where that is from, or what its DNS flows got
 	blind  string   // why conntrack cannot see it; then want is empty
 }
 
@@ -72,9 +73,9 @@ func shapes() []shape {
 		{name: "tcp-service", kind: tcpShort, from: frontend, to: "svc/api", port: 80, server: 8080, every: often, want: ok},
 		{name: "tcp-refused", kind: tcpAttempt, from: cart, to: apiB, server: 7006, every: rare, want: []string{"refused"}},
 		{name: "tcp-dropped", kind: tcpAttempt, from: cart, to: db, server: portDropped, every: rare, want: []string{"unanswered"}},
-		{name: "tcp-external", kind: tcpShort, from: frontend, to: outside, server: 443, every: calm, want: ok},
+		{name: "tcp-external", kind: tcpShort, from: frontend, to: outside, server: 443, every: calm, want: ok, named: "payments.example by cidr"},
 		{name: "udp-echo", kind: udpEcho, from: frontend, to: apiC, server: 7101, every: calm, want: ok},
-		{name: "udp-service", kind: udpDNS, from: cart, to: "svc/dns", port: 53, server: 5353, every: calm, want: ok},
+		{name: "udp-service", kind: udpDNS, from: cart, to: "svc/dns", port: 53, server: 5353, every: calm, want: ok, named: "api.example.com noerror"},
 		{name: "icmp-echo", kind: icmpEcho, from: frontend, to: apiB, every: rare, want: ok},
 	}
 	list := make([]shape, 0, 32)
@@ -96,7 +97,7 @@ func shapes() []shape {
 		{name: "tcp-rejected-rst", kind: tcpAttempt, from: cart, to: db, server: portRejectRST, every: rare, want: []string{"refused"}},
 		{name: "tcp-half-open", kind: tcpAttempt, from: cart, to: apiC, server: portLostReply, every: rare, want: []string{"unanswered", "timed_out", "path_loss"}},
 		{name: "udp-unanswered", kind: udpSilent, from: frontend, to: db, server: 7102, every: calm, want: []string{"unanswered"}},
-		{name: "udp-external", kind: udpEcho, from: cart, to: outside, server: 123, every: calm, want: ok},
+		{name: "udp-external", kind: udpEcho, from: cart, to: outside, server: 123, every: calm, want: ok, named: "api.example.com by dns"},
 		{name: "tcp-denied-at-source", kind: tcpAttempt, from: cart, to: apiC, server: portDenied, every: rare, blind: "a SYN dropped at its own node leaves no entry"},
 	} {
 		s.family = 4
