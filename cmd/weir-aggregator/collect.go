@@ -11,6 +11,7 @@ import (
 	"github.com/weirnet/weir/exporter/coverage"
 	"github.com/weirnet/weir/internal/config"
 	"github.com/weirnet/weir/internal/obs"
+	"github.com/weirnet/weir/sinks/prom"
 )
 
 // collector is the Collector as a task that drains.
@@ -116,6 +117,9 @@ func register(p *parts, agg *aggregator.Aggregator, col collector, web *api.Serv
 		gauge("weir_api_streams", "Streams now.", func() float64 { return float64(web.Streams()) }),
 	}
 	p.reg.Describe(obs.MetricDoc{Name: "weir_sink_lost_records_total", Type: "counter", Labels: []string{"sink", "reason"}, Help: "Records that will not be delivered, and why."})
+	for _, m := range prom.DefaultMetrics() {
+		p.reg.Describe(obs.MetricDoc{Name: prom.MetricName(m.Name), Type: "counter", Labels: append([]string{"sink"}, labelsOf(m.Labels)...), Help: "Flows of a sink of kind prom; further ones by its config."})
+	}
 	list = append(list, tls.Metrics()...)
 	list = append(list, coverageMetrics(col)...)
 	list = append(list, agg.Metrics()...)
@@ -130,4 +134,11 @@ func loopConfig(cfg *config.Aggregator) aggregator.Config {
 	c.Correlate.HalfMs = cfg.Correlate.HalfTimeout.Milliseconds()
 	c.Correlate.MaxConnections = cfg.Correlate.MaxConnections
 	return c
+}
+
+func labelsOf(fields []string) (out []string) {
+	for _, f := range fields {
+		out = append(out, prom.Label(f))
+	}
+	return out
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/weirnet/weir/sinks"
 	"github.com/weirnet/weir/sinks/ipfix"
 	"github.com/weirnet/weir/sinks/jsonl"
+	"github.com/weirnet/weir/sinks/prom"
 	"github.com/weirnet/weir/sinks/spool"
 )
 
@@ -61,6 +62,11 @@ func makeRunners(cfg *config.Aggregator, log *slog.Logger, book *ledger.Book, re
 		if err != nil {
 			return nil, fmt.Errorf("sinks[%d] %s: %w", i, s.Name, err)
 		}
+		if c, ok := sink.(prometheus.Collector); ok {
+			if err := reg.Register(c); err != nil {
+				return nil, fmt.Errorf("sinks[%d] %s: metrics: %w", i, s.Name, err)
+			}
+		}
 		filter, err := makeFilter(&s.Filter)
 		if err != nil {
 			return nil, fmt.Errorf("sinks[%d] %s: filter: %w", i, s.Name, err)
@@ -90,6 +96,8 @@ func makeSink(s *config.Sink, log *slog.Logger) (sinks.Sink, error) {
 		c.Name, c.Address, c.Protocol, c.Format, c.Template = s.Name, s.IPFIX.Address, s.IPFIX.Transport, s.IPFIX.Format, s.IPFIX.Template
 		c.CAFile, c.CertFile, c.KeyFile, c.ServerName, c.DomainID = s.IPFIX.CA, s.IPFIX.Cert, s.IPFIX.Key, s.IPFIX.Server, s.IPFIX.Domain
 		return ipfix.New(c, log, time.Now)
+	case "prom":
+		return prom.New(s.Prom.Sink(s.Name))
 	default:
 		return nil, fmt.Errorf("kind %q is not in this binary", s.Kind)
 	}

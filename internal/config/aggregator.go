@@ -81,11 +81,12 @@ func (c *Cluster) Resolve(inPod bool) string { return c.names().Resolve(inPod) }
 // Sink is one destination.
 type Sink struct {
 	Name   string    `json:"name" doc:"name in metrics, in the ledger and of the spool's directory"`
-	Kind   string    `json:"kind" doc:"jsonl or ipfix"`
+	Kind   string    `json:"kind" doc:"jsonl, ipfix or prom"`
 	Filter Filter    `json:"filter" doc:"which records it gets; everything that is set must hold"`
 	Spool  Spool     `json:"spool" doc:"what waits on disk while the destination is slow or down"`
 	JSONL  JSONLSink `json:"jsonl" doc:"for kind jsonl"`
 	IPFIX  IPFIXSink `json:"ipfix" doc:"for kind ipfix"`
+	Prom   PromSink  `json:"prom" doc:"for kind prom"`
 }
 
 // Filter picks records for a sink. `filter: "outcome != ok"` is short for its key query.
@@ -276,8 +277,10 @@ func (s *Sink) Validate() error {
 			errs, hostPort("ipfix.address", s.IPFIX.Address), oneOf("ipfix.transport", s.IPFIX.Transport, "tcp", "tls", "udp"),
 			oneOf("ipfix.template", s.IPFIX.Template, "antrea", "antrea-proxy", "iana", "weir"), oneOf("ipfix.format", s.IPFIX.Format, "ipfix", "json"),
 		)
+	case "prom":
+		errs = append(errs, s.Prom.check(s.Name))
 	default:
-		errs = append(errs, oneOf("kind", s.Kind, "jsonl", "ipfix"))
+		errs = append(errs, oneOf("kind", s.Kind, "jsonl", "ipfix", "prom"))
 	}
 	return errors.Join(errs...)
 }
