@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/weirnet/weir/internal/limitfile"
 )
 
 // Tokens are the bearer tokens of a file, one a line; '#' begins a comment. The
@@ -43,7 +45,7 @@ func (t *Tokens) load() error {
 	if st.Mode().Perm()&0o007 != 0 {
 		return fmt.Errorf("read tokens: %s can be read by everybody (mode %04o): chmod 600 it", t.path, st.Mode().Perm())
 	}
-	b, err := os.ReadFile(t.path)
+	b, err := limitfile.Read(t.path, 1<<20)
 	if err != nil {
 		return fmt.Errorf("read tokens: %w", err)
 	}

@@ -104,7 +104,7 @@ func (s *Server) Run(ctx context.Context) error {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", s.Listen)
 	if err != nil {
-		return fmt.Errorf("listen on api.listen %q: %w", s.Listen, err)
+		return fmt.Errorf("api.listen: %w: stop what uses the address, or set another", err)
 	}
 	if a, ok := l.Addr().(*net.TCPAddr); ok {
 		if s.Auth == AuthNone && !a.IP.IsLoopback() {

@@ -119,7 +119,7 @@ func (c *Collector) Listen() error {
 		}
 		ln, err := net.Listen("tcp", l.addr)
 		if err != nil {
-			return fmt.Errorf("listen for IPFIX over %s: %w", l.proto, err)
+			return fmt.Errorf("listen for IPFIX over %s: %w: stop what uses the address, or set another collect.%s", l.proto, err, l.proto)
 		}
 		if l.proto == "tls" {
 			ln = tls.NewListener(ln, c.deps.ServerTLS)
@@ -129,7 +129,7 @@ func (c *Collector) Listen() error {
 	if c.cfg.UDP != "" {
 		pc, err := net.ListenPacket("udp", c.cfg.UDP)
 		if err != nil {
-			return fmt.Errorf("listen for IPFIX over udp: %w", err)
+			return fmt.Errorf("listen for IPFIX over udp: %w: stop what uses the address, or set another collect.udp", err)
 		}
 		if u, ok := pc.(*net.UDPConn); ok {
 			if err := u.SetReadBuffer(c.cfg.UDPBuffer); err != nil {

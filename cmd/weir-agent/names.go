@@ -17,6 +17,7 @@ import (
 	"github.com/weirnet/weir/internal/config"
 	"github.com/weirnet/weir/internal/daemon"
 	"github.com/weirnet/weir/internal/kube"
+	"github.com/weirnet/weir/internal/limitfile"
 	"github.com/weirnet/weir/internal/obs"
 )
 
@@ -58,7 +59,7 @@ func openNames(cfg *config.Agent, log *slog.Logger, seen *dnswatch.Watcher) (*na
 		ec.DNS = seen
 	}
 	if cfg.Names.CIDRs != "" {
-		b, err := os.ReadFile(cfg.Names.CIDRs)
+		b, err := limitfile.Read(cfg.Names.CIDRs, 64<<20)
 		if err != nil {
 			return nil, fmt.Errorf("names.cidrs: %w", err)
 		}

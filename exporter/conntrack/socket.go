@@ -51,7 +51,11 @@ func inNetNS(path string, f func() error) error {
 			}
 			defer ns.Close()
 			if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-				return fmt.Errorf("enter network namespace %s: %w (needs CAP_SYS_ADMIN)", path, err)
+				hint := "needs CAP_SYS_ADMIN"
+				if errors.Is(err, unix.EINVAL) {
+					hint = "it is none: name one like /run/netns/node-1 or /proc/PID/ns/net"
+				}
+				return fmt.Errorf("enter network namespace %s: %w (%s)", path, err, hint)
 			}
 			err = f()
 			if unix.Setns(int(own.Fd()), unix.CLONE_NEWNET) == nil {

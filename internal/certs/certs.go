@@ -14,9 +14,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync/atomic"
 	"time"
+
+	"github.com/weirnet/weir/internal/limitfile"
 )
 
 // Files are the PEM files of one side: its certificate and key, and the CA that
@@ -56,7 +57,7 @@ func load(f Files, now time.Time) (*loaded, error) {
 		if p == "" {
 			continue
 		}
-		b, err := os.ReadFile(p)
+		b, err := limitfile.Read(p, 4<<20)
 		if err != nil {
 			return nil, fmt.Errorf("read certificate file: %w", err)
 		}

@@ -12,12 +12,13 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/weirnet/weir/internal/limitfile"
 )
 
 // client asks the aggregator.
@@ -74,7 +75,7 @@ func (c *client) open() error {
 		return err
 	}
 	if tokenFile != "" {
-		b, err := os.ReadFile(tokenFile)
+		b, err := limitfile.Read(tokenFile, 1<<20)
 		if err != nil {
 			return fmt.Errorf("read the token: %w", err)
 		}
@@ -93,7 +94,7 @@ func (c *client) open() error {
 	}
 	tc := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.serverName}
 	if ca != "" {
-		pem, err := os.ReadFile(ca)
+		pem, err := limitfile.Read(ca, 4<<20)
 		if err != nil {
 			return fmt.Errorf("read the CA: %w", err)
 		}

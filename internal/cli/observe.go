@@ -121,8 +121,11 @@ func observeCommand(env *Env, c *client) *cobra.Command {
 	return cmd
 }
 
-func noArgs(_ *cobra.Command, args []string) error {
+func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
+		if cmd.Name() != "observe" {
+			return usagef("unexpected argument %q: everything is a flag", args[0])
+		}
 		return usagef("unexpected argument %q: selectors are flags, as in --pod %s", args[0], args[0])
 	}
 	return nil

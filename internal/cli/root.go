@@ -105,7 +105,20 @@ func newRoot(env *Env, name string) *cobra.Command {
 	root.AddCommand(observeCommand(env, api), ledgerCommand(env, api), checkCommand(env, api), versionCommand(env, api))
 	root.AddCommand(env.Extra...)
 	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			c.Args, c.RunE = shellArg, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		}
+	}
 	return root
+}
+
+// shellArg refuses a shell that there is no completion for.
+func shellArg(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef("no completion for %q: use bash, zsh, fish or powershell", args[0])
+	}
+	return nil
 }
 
 // flagError names the nearest flag.
@@ -113,6 +126,9 @@ func flagError(cmd *cobra.Command, err error) error {
 	msg := err.Error()
 	got, ok := strings.CutPrefix(msg, "unknown flag: --")
 	if !ok {
+		if at, _, ok := strings.Cut(msg, " flag: strconv.ParseInt"); ok {
+			return usagef("%s flag: write a whole number", at)
+		}
 		return usageError{err}
 	}
 	if near := config.Nearest(got, flagNames(cmd)); near != "" {

@@ -3,11 +3,11 @@ package config
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/pflag"
 
+	"github.com/weirnet/weir/internal/limitfile"
 	"github.com/weirnet/weir/internal/version"
 )
 
@@ -51,7 +51,7 @@ func (c *Command) Parse(args []string) (run bool, status int) {
 	var data []byte
 	if *file != "" {
 		var err error
-		if data, err = os.ReadFile(*file); err != nil {
+		if data, err = limitfile.Read(*file, 4<<20); err != nil {
 			fmt.Fprintf(c.Err, "%s: read --config: %v\n", c.Name, err)
 			return false, 1
 		}

@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/weirnet/weir/internal/cluster"
+	"github.com/weirnet/weir/internal/limitfile"
 )
 
 // maxFile bounds one YAML file, in bytes.
@@ -95,7 +96,7 @@ func load(dir string) (map[ref]object, error) {
 			errs = append(errs, fmt.Errorf("%s: %d bytes: split it, a file has at most %d", file, st.Size(), maxFile))
 			continue
 		}
-		data, err := os.ReadFile(file)
+		data, err := limitfile.Read(file, 64<<20)
 		if err != nil {
 			errs = append(errs, err)
 			continue

@@ -122,7 +122,7 @@ func (s *Server) Run(ctx context.Context) error {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", s.Config.Listen)
 	if err != nil {
-		return fmt.Errorf("listen on metrics.listen %q: %w", s.Config.Listen, err)
+		return fmt.Errorf("metrics.listen: %w: stop what uses the address, or set another", err)
 	}
 	if a, ok := l.Addr().(*net.TCPAddr); ok {
 		s.addr.Store(a)

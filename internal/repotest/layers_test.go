@@ -22,6 +22,7 @@ var layer = map[string]int{
 	"internal/cluster":     0,
 	"internal/ledger":      0,
 	"internal/version":     0,
+	"internal/limitfile":   2,
 	"internal/selector":    1,
 	"internal/nearest":     0,
 	"api/query":            1,

@@ -8,11 +8,12 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/weirnet/weir/internal/limitfile"
 )
 
 // connection is one transport session.
@@ -63,7 +64,7 @@ func tlsConfig(cfg *Config) (*tls.Config, error) {
 		tc.ServerName, _, _ = net.SplitHostPort(cfg.Address) // Validate asked it
 	}
 	if cfg.CAFile != "" {
-		pem, err := os.ReadFile(cfg.CAFile)
+		pem, err := limitfile.Read(cfg.CAFile, 4<<20)
 		if err != nil {
 			return nil, fmt.Errorf("caFile: %w", err)
 		}
