@@ -97,6 +97,15 @@ const (
 	sockMTU
 )
 
+// What has and ctHas hold above their bits of presence: what limits each end's
+// sender (flow.LimitedBy, three bits), and whether the RTT is the client's word.
+const (
+	limitSrcShift = 5 // in has
+	limitDstShift = 3 // in ctHas
+	limitMask     = 7
+	ctHasRTTSrc   = 1 << 6
+)
+
 func (e *entry) both() bool { return e.ends[0].flags&e.ends[1].flags&endSeen != 0 }
 
 // one gives the only end seen, or the source.

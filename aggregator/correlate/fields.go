@@ -123,6 +123,12 @@ func sockets(e *entry, r *flow.Record) {
 	if e.dnsTime != 0 {
 		r.SetDNSTime(e.dnsTime - 1)
 	}
+	if v := flow.LimitedBy(e.has >> limitSrcShift & limitMask); v != 0 {
+		r.SetLimitedBySrc(v)
+	}
+	if v := flow.LimitedBy(e.ctHas >> limitDstShift & limitMask); v != 0 {
+		r.SetLimitedByDst(v)
+	}
 	if e.ctHas&1 != 0 {
 		r.SetCTZone(e.ctZone)
 	}

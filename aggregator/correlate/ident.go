@@ -31,6 +31,7 @@ var dynamic = maskOf(
 	flow.FLossPackets, flow.FLossRevPackets, flow.FConnID, flow.FSeq, flow.FFirst, flow.FFinal,
 	flow.FHalf, flow.FRecords, flow.FID,
 	flow.FDNSTime,
+	flow.FLimitedBySrc, flow.FLimitedByDst,
 )
 
 // atDst are the fields of which the destination's node knows more.

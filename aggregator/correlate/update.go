@@ -262,17 +262,24 @@ func (e *entry) appear(o *end, k int, total uint64, has uint8, delta uint64) {
 // connection, each end for its own retransmits.
 func (c *Correlator) socket(e *entry, side int, r *flow.Record) {
 	m := &r.Has
-	if side == sideSrc || e.has&(1<<sockRTT) == 0 {
+	// Until the client's node has told, the server's speaks: its latest word counts.
+	if side == sideSrc || e.ctHas&ctHasRTTSrc == 0 {
 		e.keep(m, flow.FRTT, sockRTT, r.RTT)
+		if side == sideSrc && m.Has(flow.FRTT) {
+			e.ctHas |= ctHasRTTSrc
+		}
 	}
 	if m.Has(flow.FRTTMin) && (e.has&(1<<sockRTTMin) == 0 || r.RTTMin < e.sock[sockRTTMin]) {
 		e.keep(m, flow.FRTTMin, sockRTTMin, r.RTTMin)
 	}
-	if side == sideSrc || e.has&(1<<sockRetransSrc) == 0 {
+	// The other node may have read this end's socket too, where both pods are its own.
+	if side == sideSrc || e.ends[sideSrc].flags&endSeen == 0 {
 		e.keep(m, flow.FRetransSrc, sockRetransSrc, r.RetransSrc)
+		limited(m, flow.FLimitedBySrc, &e.has, limitSrcShift, r.LimitedBySrc)
 	}
-	if side == sideDst || e.has&(1<<sockRetransDst) == 0 {
+	if side == sideDst || e.ends[sideDst].flags&endSeen == 0 {
 		e.keep(m, flow.FRetransDst, sockRetransDst, r.RetransDst)
+		limited(m, flow.FLimitedByDst, &e.ctHas, limitDstShift, r.LimitedByDst)
 	}
 	if m.Has(flow.FPathMTU) && (e.has&(1<<sockMTU) == 0 || r.PathMTU < e.sock[sockMTU]) {
 		e.keep(m, flow.FPathMTU, sockMTU, r.PathMTU)
@@ -297,6 +304,13 @@ func (e *entry) keep(m *flow.Mask, f flow.FieldID, k int, v uint32) {
 	if m.Has(f) {
 		e.sock[k] = v
 		e.has |= 1 << k
+	}
+}
+
+// limited keeps what holds the sender of one end back.
+func limited(m *flow.Mask, f flow.FieldID, p *uint8, shift int, v flow.LimitedBy) {
+	if m.Has(f) && v <= limitMask {
+		*p = *p&^(limitMask<<shift) | uint8(v)<<shift
 	}
 }
 

@@ -198,3 +198,18 @@ type UUID = [16]byte
 // RuleID is the number that a verdict stamps on a connection (ct_label: ingress
 // in bits 0-31, egress in bits 32-63). Zero means no rule.
 type RuleID uint32
+
+// LimitedBy says what holds a TCP sender back.
+type LimitedBy uint8
+
+// What may hold it back.
+const (
+	LimitedByUnknown     LimitedBy = iota
+	LimitedByApplication           // it had nothing to send for most of the time
+	LimitedByReceiver              // the receiver's window was full
+	LimitedBySendBuffer            // its own send buffer was full
+	LimitedByCongestion            // the congestion window: what the path takes
+)
+
+// LimitedByWords are the words of LimitedBy.
+var LimitedByWords = []string{"unknown", "application", "receiver", "send_buffer", "congestion"}

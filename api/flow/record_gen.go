@@ -148,10 +148,12 @@ const (
 	FOutcomeDst                        // dst.outcome
 	FResetBy                           // reset_by
 	FDenied                            // denied
+	FLimitedBySrc                      // src.limited_by
+	FLimitedByDst                      // dst.limited_by
 )
 
 // NumFields is the number of rows of the schema.
-const NumFields = 136
+const NumFields = 138
 
 // Record is one flow record. A field holds a value only where Has says so;
 // otherwise it is its zero value. Units and meaning stand in schema.go.
@@ -294,6 +296,8 @@ type Record struct {
 	OutcomeDst         Outcome    // dst.outcome: outcome as the server's node proved it
 	ResetBy            ResetBy    // reset_by: which end refused or reset the connection, or path where neither did
 	Denied             uint32     // denied: packets that a rule of the observer's node denied, as it logged them (packets)
+	LimitedBySrc       LimitedBy  // src.limited_by: what held the client back from sending between the last two looks at its socket
+	LimitedByDst       LimitedBy  // dst.limited_by: what held the server back from sending between the last two looks at its socket
 }
 
 // Offsets gives the place of each field in a Record, in bytes.
@@ -434,6 +438,8 @@ var Offsets = [NumFields]uintptr{
 	unsafe.Offsetof(Record{}.OutcomeDst),
 	unsafe.Offsetof(Record{}.ResetBy),
 	unsafe.Offsetof(Record{}.Denied),
+	unsafe.Offsetof(Record{}.LimitedBySrc),
+	unsafe.Offsetof(Record{}.LimitedByDst),
 }
 
 // SetStart sets start and marks it present.
@@ -859,6 +865,12 @@ func (r *Record) SetResetBy(v ResetBy) { r.ResetBy = v; r.Has.Set(FResetBy) }
 // SetDenied sets denied and marks it present.
 func (r *Record) SetDenied(v uint32) { r.Denied = v; r.Has.Set(FDenied) }
 
+// SetLimitedBySrc sets src.limited_by and marks it present.
+func (r *Record) SetLimitedBySrc(v LimitedBy) { r.LimitedBySrc = v; r.Has.Set(FLimitedBySrc) }
+
+// SetLimitedByDst sets dst.limited_by and marks it present.
+func (r *Record) SetLimitedByDst(v LimitedBy) { r.LimitedByDst = v; r.Has.Set(FLimitedByDst) }
+
 // EnumWords gives the words of each enum field, by FieldID; bit sets give the word of each bit.
 var EnumWords = [NumFields][]string{
 	FEndReason:         EndReasonWords,
@@ -880,4 +892,6 @@ var EnumWords = [NumFields][]string{
 	FOutcomeSrc:        OutcomeWords,
 	FOutcomeDst:        OutcomeWords,
 	FResetBy:           ResetByWords,
+	FLimitedBySrc:      LimitedByWords,
+	FLimitedByDst:      LimitedByWords,
 }

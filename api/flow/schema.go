@@ -242,6 +242,9 @@ var Fields = []Field{
 	{"dst.outcome", "OutcomeDst", TypeU8, "Outcome", "", u(PENWeir, 61, "weirOutcomeFromDestinationNode", 1), "outcome as the server's node proved it", "not correlated, or that node proved none"},
 	{"reset_by", "ResetBy", TypeU8, "ResetBy", "", u(PENWeir, 62, "weirResetBy", 1), "which end refused or reset the connection, or path where neither did", "neither refused nor reset, or not proven"},
 	{"denied", "Denied", TypeU32, "", "packets", u(PENWeir, 63, "weirDeniedPackets", 4), "packets that a rule of the observer's node denied, as it logged them", "no denial was logged"},
+	// sockets
+	{"src.limited_by", "LimitedBySrc", TypeU8, "LimitedBy", "", u(PENWeir, 92, "weirSourceLimitedBy", 1), "what held the client back from sending between the last two looks at its socket", "its socket was not read twice"},
+	{"dst.limited_by", "LimitedByDst", TypeU8, "LimitedBy", "", u(PENWeir, 93, "weirDestinationLimitedBy", 1), "what held the server back from sending between the last two looks at its socket", "its socket was not read twice"},
 }
 
 // PresenceElement carries Record.Has on the Weir-to-Weir link, so that absent

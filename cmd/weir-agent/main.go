@@ -95,13 +95,14 @@ func wire(cfg *config.Agent, log *slog.Logger, v buildinfo.Info, src source) (*p
 	if err != nil {
 		return nil, err
 	}
+	socks := openSockets(cfg, log, seen)
 	look := newCoverage(cfg, seen.evidence)
 	sender, err := makeSender(cfg, log, book, keep, look.facts)
 	if err != nil {
 		return nil, err
 	}
 	loop, err := exporter.New(exporter.Config{
-		Source: src, Track: trackConfig(cfg, src), Poll: cfg.Conntrack.PollInterval, Enrich: names.enricher.Fill, Owner: names.owner,
+		Source: src, Track: trackConfig(cfg, src), Poll: cfg.Conntrack.PollInterval, Enrich: withSockets(socks, names.enricher.Fill), Owner: names.owner,
 		Sink: sinkFunc(func(r *flow.Record) { sender.Send(r, enrich.RouteRecord(r)) }), Book: book, Log: log,
 	})
 	if err != nil {
@@ -117,16 +118,17 @@ func wire(cfg *config.Agent, log *slog.Logger, v buildinfo.Info, src source) (*p
 			"names":    names.status,
 			"coverage": func() any { return look.now() },
 			"packets":  seen.state,
+			"sockets":  func() any { return socks.Status() },
 		},
 	}
 	list := append(loop.Metrics(), sendMetrics(sender)...)
-	list = append(append(append(list, names.metrics()...), look.metrics()...), seen.metrics()...)
+	list = append(append(append(list, names.metrics()...), look.metrics()...), append(seen.metrics(), socks.Metrics()...)...)
 	if err := reg.Add(append(append(list, keep.Metrics()...), obs.LedgerMetrics(book)...)...); err != nil {
 		return nil, err
 	}
 	g.Add(watch, keep)
 	g.Add(names.tasks()...)
-	g.Add(sender, look, seen, exportTask{loop, names, src.finite})
+	g.Add(sender, look, seen, socks, exportTask{loop, names, src.finite})
 	return &parts{g, reg}, nil
 }
 

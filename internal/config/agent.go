@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weirnet/weir/exporter/sockets"
 	"github.com/weirnet/weir/internal/obs"
 )
 
@@ -17,19 +18,20 @@ const AgentKind = "AgentConfig"
 
 // Agent is the file of weir-agent.
 type Agent struct {
-	NodeName    string        `json:"nodeName" flag:"node-name" doc:"name of this node in records and in the cluster; empty for the host's name"`
-	ObserveOnly bool          `json:"observeOnly" flag:"observe-only" doc:"observe and change nothing on the node; works on any Linux host and beside any CNI"`
-	Replay      string        `json:"replay" flag:"replay" doc:"recorded conntrack stream to read instead of the kernel, at its own pace; needs no root"`
-	StopTimeout time.Duration `json:"stopTimeout" doc:"how long a stop may drain"`
-	Conntrack   Conntrack     `json:"conntrack" doc:"what is read, and how often"`
-	Track       Track         `json:"track" doc:"when a connection is exported"`
-	Names       Names         `json:"names" doc:"where names come from"`
-	DNS         DNS           `json:"dns" doc:"names and DNS answers from packets on port 53"`
-	NFLOG       NFLOG         `json:"nflog" doc:"denials that the node's own rules log"`
-	ICMP        ICMP          `json:"icmp" doc:"ICMP errors, with the connections that they quote"`
-	Send        Send          `json:"send" doc:"where records go"`
-	Metrics     obs.Config    `json:"metrics" doc:"where the agent can be watched"`
-	Log         obs.LogConfig `json:"log" doc:"how the agent logs"`
+	NodeName    string         `json:"nodeName" flag:"node-name" doc:"name of this node in records and in the cluster; empty for the host's name"`
+	ObserveOnly bool           `json:"observeOnly" flag:"observe-only" doc:"observe and change nothing on the node; works on any Linux host and beside any CNI"`
+	Replay      string         `json:"replay" flag:"replay" doc:"recorded conntrack stream to read instead of the kernel, at its own pace; needs no root"`
+	StopTimeout time.Duration  `json:"stopTimeout" doc:"how long a stop may drain"`
+	Conntrack   Conntrack      `json:"conntrack" doc:"what is read, and how often"`
+	Track       Track          `json:"track" doc:"when a connection is exported"`
+	Names       Names          `json:"names" doc:"where names come from"`
+	DNS         DNS            `json:"dns" doc:"names and DNS answers from packets on port 53"`
+	Sockets     sockets.Config `json:"sockets" doc:"what the kernel knows of the pods' sockets"`
+	NFLOG       NFLOG          `json:"nflog" doc:"denials that the node's own rules log"`
+	ICMP        ICMP           `json:"icmp" doc:"ICMP errors, with the connections that they quote"`
+	Send        Send           `json:"send" doc:"where records go"`
+	Metrics     obs.Config     `json:"metrics" doc:"where the agent can be watched"`
+	Log         obs.LogConfig  `json:"log" doc:"how the agent logs"`
 }
 
 // Conntrack says what the agent reads.
@@ -79,6 +81,7 @@ func DefaultAgent() *Agent {
 		Track:       Track{ActiveTimeout: 5 * time.Second, IdleTimeout: 15 * time.Second, MaxConnections: 1 << 20},
 		Names:       Names{Source: "auto"},
 		DNS:         DNS{MaxNames: 65536, MaxFlows: 32768, Grace: 5 * time.Minute},
+		Sockets:     sockets.DefaultConfig(),
 		Send:        Send{Transport: "tls", Queue: 1 << 16, Template: 10 * time.Minute},
 		Metrics:     obs.Config{Listen: "127.0.0.1:9641"},
 		Log:         obs.DefaultLogConfig(),

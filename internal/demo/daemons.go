@@ -75,13 +75,21 @@ func aggregatorConfig() map[string]any {
 	}
 }
 
-func agentConfig(n *node) map[string]any {
+func agentConfig(w *world, n *node) map[string]any {
+	// The pods of both nodes are namespaces of this one machine: an agent reads its own.
+	spaces := []string{filepath.Join(netnsDir, prefix+n.name)}
+	for i := range w.pods {
+		if w.pods[i].node == n.name && !w.pods[i].host {
+			spaces = append(spaces, filepath.Join(netnsDir, prefix+w.pods[i].name))
+		}
+	}
 	return map[string]any{
 		"apiVersion": "weir.dev/v1alpha1", "kind": "AgentConfig",
 		"nodeName": n.name, "observeOnly": true,
 		"conntrack": map[string]any{"pollInterval": "2s"},
 		"dns":       map[string]any{"enabled": true},
 		"icmp":      map[string]any{"enabled": true},
+		"sockets":   map[string]any{"enabled": true, "interval": "1s", "netns": spaces},
 		"names":     map[string]any{"source": "manifests", "manifests": runDir + "/manifests", "cidrs": runDir + "/names.txt"},
 		"send": map[string]any{
 			"aggregators": []string{collectAddr}, "transport": "tls", "serverName": "weir-aggregator",
@@ -124,7 +132,7 @@ func startDaemons(ctx context.Context, w *world) error {
 	}
 	for i := range w.nodes {
 		n := &w.nodes[i]
-		config, err := writeConfig(n.name, agentConfig(n))
+		config, err := writeConfig(n.name, agentConfig(w, n))
 		if err != nil {
 			return err
 		}
