@@ -37,6 +37,7 @@ var layer = map[string]int{
 	"exporter/dns":         1,
 	"aggregator/correlate": 1,
 	"aggregator/findings":  1,
+	"aggregator/why":       1,
 	"internal/daemon":      2,
 	"internal/obs":         2,
 	"internal/kube":        2,
@@ -83,6 +84,7 @@ var pure = []string{
 	"exporter/dns",
 	"aggregator/correlate",
 	"aggregator/findings",
+	"aggregator/why",
 }
 
 // banned is what a pure package must not call or import.
