@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/api/query"
 	"github.com/weirnet/weir/internal/ledger"
 	"github.com/weirnet/weir/internal/obs"
 	"github.com/weirnet/weir/internal/version"
@@ -66,9 +67,14 @@ type Server struct {
 	Coverage   func() Coverage // nil for none
 	Changes    func(ChangeQuery) Changes
 	NotReady   func() []string
+	Engine     Engine // nil for none
+	Limits     QueryLimits
+	Live       *Live  // what the engine reads besides the history; nil for none
+	Peers      []Peer // other aggregators of the same agents
 
 	addr    atomic.Pointer[net.TCPAddr]
 	clients atomic.Int64
+	queries atomic.Int64
 	Stats   Stats
 }
 
@@ -76,6 +82,9 @@ type Server struct {
 type Stats struct {
 	Requests, Denied, StreamsRefused atomic.Uint64
 	Sent, Skipped                    atomic.Uint64 // records sent to streams; records that streams were too slow for
+	Queries, QueriesRefused          atomic.Uint64
+	QueriesFailed                    atomic.Uint64 // without an answer, for the query's or the server's sake
+	PeersMissing                     atomic.Uint64 // answers that lacked a peer's part
 }
 
 // Streams is the number of live streams now.
@@ -124,6 +133,9 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /api/v1/flows", s.flows)
+	mux.HandleFunc("GET /api/v1/query", s.query)
+	mux.HandleFunc("POST /api/v1/query", s.query)
+	mux.HandleFunc("GET /api/v1/complete", s.complete)
 	mux.HandleFunc("GET /api/v1/ledger", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, s.Books()) })
 	mux.HandleFunc("GET /api/v1/ledger/minutes", s.minutes)
 	mux.HandleFunc("GET /api/v1/coverage", s.coverage)
@@ -139,7 +151,7 @@ func (s *Server) Handler() http.Handler {
 		reply(w, code, map[string]any{"ready": len(waiting) == 0, "not_ready": waiting, "records": s.Hub.Seq(), "streams": s.Streams()})
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		fail(w, http.StatusNotFound, fmt.Sprintf("nothing at %s: the API is below /api/v1/: flows, ledger, ledger/minutes, coverage, changes, fields, health, version", r.URL.Path))
+		fail(w, http.StatusNotFound, fmt.Sprintf("nothing at %s: the API is below /api/v1/: flows, query, complete, ledger, ledger/minutes, coverage, changes, fields, health, version", r.URL.Path))
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.Stats.Requests.Add(1)
@@ -206,10 +218,12 @@ func reply(w http.ResponseWriter, code int, v any) {
 
 // Failure is the body of an answer that is no success.
 type Failure struct {
-	Error string `json:"error"`
+	Error  string `json:"error"`
+	Column int    `json:"column,omitempty"` // of a query, from 1
+	Near   string `json:"near,omitempty"`   // the nearest name
 }
 
-func fail(w http.ResponseWriter, code int, msg string) { reply(w, code, Failure{msg}) }
+func fail(w http.ResponseWriter, code int, msg string) { reply(w, code, Failure{Error: msg}) }
 
 // FieldInfo is one row of /api/v1/fields.
 type FieldInfo struct {
@@ -219,6 +233,9 @@ type FieldInfo struct {
 	Words  []string `json:"words,omitempty"`
 	Doc    string   `json:"doc"`
 	Absent string   `json:"absent"`
+	// Aliases are the other names that queries may use, Units those of its numbers.
+	Aliases []string `json:"aliases,omitempty"`
+	Units   []string `json:"units,omitempty"`
 }
 
 var typeWords = map[flow.Type]string{
@@ -229,7 +246,7 @@ var typeWords = map[flow.Type]string{
 func fields() []FieldInfo {
 	var out []FieldInfo
 	for i, f := range flow.Fields {
-		out = append(out, FieldInfo{f.Name, typeWords[f.Type], f.Unit, flow.EnumWords[i], f.Doc, f.Absent})
+		out = append(out, FieldInfo{f.Name, typeWords[f.Type], f.Unit, flow.EnumWords[i], f.Doc, f.Absent, query.AliasesOf(flow.FieldID(i)), query.Units(flow.FieldID(i))})
 	}
 	return out
 }

@@ -165,6 +165,28 @@ func (r *Record) Bool(f FieldID) (value, ok bool) {
 	return *(*bool)(r.at(f)), true
 }
 
+// Copy sets a field to what it is in another record, and marks it present.
+func (r *Record) Copy(f FieldID, from *Record) {
+	p, q := r.at(f), from.at(f)
+	switch columns[f].typ {
+	case TypeU8, TypeBool:
+		*(*uint8)(p) = *(*uint8)(q)
+	case TypeU16:
+		*(*uint16)(p) = *(*uint16)(q)
+	case TypeU32, TypeI32:
+		*(*uint32)(p) = *(*uint32)(q)
+	case TypeU64, TypeI64, TypeMillis:
+		*(*uint64)(p) = *(*uint64)(q)
+	case TypeString:
+		*(*string)(p) = *(*string)(q)
+	case TypeAddr:
+		*(*netip.Addr)(p) = *(*netip.Addr)(q)
+	case TypeUUID:
+		*(*UUID)(p) = *(*UUID)(q)
+	}
+	r.Has.Set(f)
+}
+
 // SetCounter sets a field of type u64. It does nothing for another type.
 func (r *Record) SetCounter(f FieldID, v uint64) {
 	if columns[f].typ == TypeU64 {

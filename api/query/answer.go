@@ -32,7 +32,7 @@ type Answer struct {
 	list         []flow.Record
 	order        []Sort // of the list before its first limit, the last sort first
 	keep         int    // rows of the list that can matter
-	full         bool   // the list was cut to keep
+	notes        []string
 }
 
 // NewAnswer begins an answer over [since, until).
@@ -66,6 +66,21 @@ func NewAnswer(q *Query, since, until int64, l Limits) (*Answer, error) {
 // a list.
 func (a *Answer) Table() *Table { return a.table }
 
+// Wanted is how many of the newest rows a store must add to a list, 0 for all of them.
+func (a *Answer) Wanted() int {
+	if len(a.order) > 0 {
+		return 0
+	}
+	return a.keep
+}
+
+// Note adds a sentence that a reader of the answer must know.
+func (a *Answer) Note(text string) {
+	if !slices.Contains(a.notes, text) && len(a.notes) < 16 {
+		a.notes = append(a.notes, text)
+	}
+}
+
 // Add takes a row of Fold that satisfies the query's condition. Step is the begin of
 // its step, as StepOf gives it, and 0 without every.
 func (a *Answer) Add(step int64, row *flow.Record) error {
@@ -84,7 +99,7 @@ func (a *Answer) shrink() {
 	slices.SortFunc(a.list, func(x, y flow.Record) int { return compareRows(a.order, &x, &y) })
 	if len(a.list) > a.keep {
 		clear(a.list[a.keep:])
-		a.list, a.full = a.list[:a.keep], true
+		a.list = a.list[:a.keep]
 	}
 }
 
@@ -120,11 +135,12 @@ type Part struct {
 	Groups  []*Group          `json:"groups,omitempty"`
 	Rows    []json.RawMessage `json:"rows,omitempty"` // flow records
 	Scanned Scanned           `json:"scanned"`
+	Notes   []string          `json:"notes,omitempty"`
 }
 
 // Part gives what another aggregator needs to merge this answer into its own.
 func (a *Answer) Part() *Part {
-	p := &Part{Scanned: a.Scanned}
+	p := &Part{Scanned: a.Scanned, Notes: a.notes}
 	if a.table != nil {
 		p.Groups = a.table.Groups()
 		return p
@@ -140,6 +156,9 @@ func (a *Answer) Part() *Part {
 func (a *Answer) Merge(p *Part) error {
 	a.Scanned.Rows += p.Scanned.Rows
 	a.Scanned.Segments += p.Scanned.Segments
+	for _, n := range p.Notes {
+		a.Note(n)
+	}
 	if a.table != nil {
 		return a.table.MergeGroups(p.Groups)
 	}
@@ -170,7 +189,7 @@ func (a *Answer) Result(limit int) (*Result, error) {
 	if len(res.Rows) > limit {
 		res.Rows, res.Cut = res.Rows[:limit], true
 	}
-	res.Scanned = a.Scanned
+	res.Scanned, res.Notes = a.Scanned, append(res.Notes, a.notes...)
 	return res, nil
 }
 

@@ -245,3 +245,44 @@ func KindOf(id flow.FieldID) Kind {
 		return KindID
 	}
 }
+
+// ColumnField gives the field of one column of the table, or of a label in it.
+func ColumnField(id flow.FieldID, label string) Field {
+	f := Field{Name: flow.Fields[id].Name, IDs: []flow.FieldID{id}, Label: label}
+	if label != "" {
+		f.Name = strings.TrimSuffix(f.Name, "labels") + "label." + label
+	}
+	return f
+}
+
+// BeginsWith gives a condition on a field of one column that holds where what Shown gives
+// begins with prefix, and perhaps elsewhere.
+func BeginsWith(f Field, prefix string) Expr {
+	if prefix == "" || strings.Contains(prefix, "*") || f.Kind() != KindText {
+		return &Has{Field: f}
+	}
+	like := func(glob string) Expr { return &Cmp{Field: f, Op: Eq, Values: []Value{{Text: glob, Glob: true}}} }
+	if f.Label == "" && formOf(f.IDs[0]) == FormOwner && !strings.Contains(prefix, "/") {
+		return &Or{List: []Expr{like(prefix + "*"), like(prefix + "*/*")}}
+	}
+	return like(prefix + "*")
+}
+
+// Shown gives the form of a column's text that a person who typed prefix would go on
+// with: of an owner the name, unless the kind was typed.
+func Shown(f Field, text, prefix string) string {
+	if f.Label == "" && f.single() && formOf(f.IDs[0]) == FormOwner && !strings.Contains(prefix, "/") {
+		if kind, name, ok := strings.Cut(text, "/"); ok && (prefix == "" || !strings.HasPrefix(kind, prefix)) {
+			return name
+		}
+	}
+	if f.Label == "" && f.single() && formOf(f.IDs[0]) == FormService && prefix != "" && !strings.Contains(prefix, "/") {
+		if _, name, ok := strings.Cut(text, "/"); ok && strings.HasPrefix(name, prefix) {
+			return name
+		}
+	}
+	return text
+}
+
+// Units gives the units that a number of the field may be written in.
+func Units(id flow.FieldID) []string { return unitOrder[flow.Fields[id].Unit] }

@@ -14,6 +14,7 @@ import (
 type certificates struct {
 	certs.Watch
 	collect, api, metrics *tls.Config
+	peers                 func(host string) *tls.Config // nil for plain HTTP
 }
 
 func openCerts(cfg *config.Aggregator, log *slog.Logger) (*certificates, error) {
@@ -35,6 +36,12 @@ func openCerts(cfg *config.Aggregator, log *slog.Logger) (*certificates, error) 
 		open("api", certs.Files{CA: a.ClientCA, Cert: a.Cert, Key: a.Key}, &c.api),
 		open("metrics", certs.Files{Cert: m.Cert, Key: m.Key}, &c.metrics),
 	)
+	if len(a.Peers) > 0 && a.PeerCA != "" {
+		s, e := c.Open(certs.Files{CA: a.PeerCA, Cert: a.Cert, Key: a.Key}, log)
+		if err = errors.Join(err, e); e == nil {
+			c.peers = s.Client
+		}
+	}
 	if c.api != nil && a.Auth == "any" { // a client without a certificate may have a token
 		inner := c.api.GetConfigForClient
 		c.api.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {

@@ -101,10 +101,10 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 	if err != nil {
 		return nil, err
 	}
-	hub := api.NewHub(cfg.API.Backlog)
+	hub, live := api.NewHub(cfg.API.Backlog), api.NewLive(cfg.API.Live)
 	var col collector
 	agg, err := aggregator.New(loopConfig(cfg), aggregator.Deps{
-		Stage: book.Stage("correlate"), Logger: log, Live: hub.Publish,
+		Stage: book.Stage("correlate"), Logger: log, Live: both(hub, live),
 		Health: func() []correlate.Health { return health(col) }, Out: offer(runners),
 	})
 	if err != nil {
@@ -123,8 +123,9 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 	web := &api.Server{
 		Listen: cfg.API.Listen, Auth: api.Auth(cfg.API.Auth), MaxClients: cfg.API.Clients, TLS: tls.api,
 		Log: log, Hub: hub, Version: v, Books: books, Minutes: perMinute.last, Coverage: func() api.Coverage { return nodeCoverage(col) }, NotReady: g.NotReady,
-		Changes: world.changes,
+		Changes: world.changes, Live: live,
 	}
+	serveQueries(web, &cfg.API, tls, history)
 	if cfg.API.Listen != "" && cfg.API.TokenFile != "" {
 		if web.Tokens, err = api.LoadTokens(cfg.API.TokenFile); err != nil {
 			return nil, err

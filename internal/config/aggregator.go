@@ -147,6 +147,13 @@ type API struct {
 	ClientCA  string `json:"clientCAFile" flag:"api-client-ca-file" doc:"certificates that may have signed a client's (auth mtls or any)"`
 	Backlog   int    `json:"backlog" doc:"records (1.3 KB each) that the API keeps in memory for observe --last and for slow clients"`
 	Clients   int    `json:"maxClients" doc:"live streams at once"`
+
+	Queries       int           `json:"maxQueries" doc:"queries that run at once; one more is refused"`
+	QueryTimeout  time.Duration `json:"queryTimeout" doc:"how long a query may take"`
+	Live          int           `json:"liveConnections" doc:"connections (1.4 KB each) that queries find before the correlator tells them"`
+	Peers         []string      `json:"peers" doc:"the APIs of the other aggregators of the same agents, as HOST:PORT; a query asks them all"`
+	PeerCA        string        `json:"peerCAFile" doc:"certificates that may have signed the peers'; they are shown certFile"`
+	PeerTokenFile string        `json:"peerTokenFile" doc:"file with the bearer token for the peers; read for each query"`
 }
 
 // DefaultAggregator gives the values of keys that the file leaves out.
@@ -160,7 +167,7 @@ func DefaultAggregator() *Aggregator {
 		},
 		History: History{Enabled: true, Memory: 512 << 20, MaxBytes: 20 << 30, MaxAge: 7 * 24 * time.Hour},
 		Cluster: Cluster{Source: "auto"},
-		API:     API{Listen: "127.0.0.1:8443", Auth: "token", Backlog: 1 << 14, Clients: 100},
+		API:     API{Listen: "127.0.0.1:8443", Auth: "token", Backlog: 1 << 14, Clients: 100, Queries: 4, QueryTimeout: 30 * time.Second, Live: 1 << 15},
 		Metrics: obs.Config{Listen: "127.0.0.1:9642"},
 		Log:     obs.DefaultLogConfig(),
 	}
@@ -325,6 +332,15 @@ func (a *API) Validate() error {
 	}
 	if (a.Auth == "mtls" || a.Auth == "any") && (a.ClientCA == "" || a.Cert == "") {
 		errs = append(errs, fmt.Errorf("clientCAFile: auth %s needs certFile, keyFile and clientCAFile: set them", a.Auth))
+	}
+	if a.Queries < 1 || a.QueryTimeout < time.Second || a.Live < 1 {
+		errs = append(errs, errors.New("maxQueries: maxQueries and liveConnections hold at least 1 each, and queryTimeout is at least 1s: raise the one that is lower"))
+	}
+	for i, p := range a.Peers {
+		errs = append(errs, hostPort(fmt.Sprintf("peers[%d]", i), p))
+	}
+	if a.PeerCA == "" && slices.ContainsFunc(a.Peers, func(p string) bool { return !isLoopback(p) }) {
+		errs = append(errs, errors.New("peerCAFile: peers beyond loopback are asked over TLS: name the file with the CA of their certificates"))
 	}
 	if a.Backlog < 1 || a.Clients < 1 {
 		errs = append(errs, errors.New("backlog: backlog and maxClients hold at least 1 each: raise the one that is lower"))

@@ -1,0 +1,95 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/weirnet/weir/api/query"
+)
+
+// completeTimeout is how long a person waits for the values of a field.
+const completeTimeout = 2 * time.Second
+
+// complete answers text, cursor (a byte offset; the end if left out), since and until.
+func (s *Server) complete(w http.ResponseWriter, r *http.Request) {
+	v := r.URL.Query()
+	for k := range v {
+		switch k {
+		case "text", "cursor", "since", "until":
+		default:
+			fail(w, http.StatusBadRequest, fmt.Sprintf("unknown parameter %q: use text, cursor, since and until", k))
+			return
+		}
+	}
+	text := v.Get("text")
+	if len(text) > query.MaxText {
+		fail(w, http.StatusBadRequest, fmt.Sprintf("text: %d bytes are too long: at most %d", len(text), query.MaxText))
+		return
+	}
+	cursor := len(text)
+	if c := v.Get("cursor"); c != "" {
+		n, err := strconv.Atoi(c)
+		if err != nil || n < 0 || n > len(text) {
+			fail(w, http.StatusBadRequest, fmt.Sprintf("cursor: %q is no byte offset within the text", c))
+			return
+		}
+		cursor = n
+	}
+	since, until, err := parseRange(v, time.Now())
+	if err != nil {
+		fail(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), completeTimeout)
+	defer cancel()
+	var values query.Values
+	if s.Engine != nil && s.queries.Add(1) <= int64(s.Limits.AtOnce) {
+		values = &seenValues{s, ctx, since, until}
+	}
+	c := query.Complete(text, cursor, values)
+	if s.Engine != nil {
+		s.queries.Add(-1)
+	}
+	if c.Suggestions == nil {
+		c.Suggestions = []query.Suggestion{}
+	}
+	reply(w, http.StatusOK, c)
+}
+
+// seenValues finds values by asking which are the most frequent ones in the range.
+type seenValues struct {
+	s            *Server
+	ctx          context.Context //nolint:containedctx // lives as long as the request
+	since, until int64
+}
+
+// Values implements query.Values; where the query fails or takes too long it gives none.
+func (v *seenValues) Values(f query.Field, prefix string, where query.Expr, limit int) []string {
+	counts := map[string]int64{}
+	for _, id := range f.IDs {
+		one := query.ColumnField(id, f.Label)
+		cond := query.Both(where, query.BeginsWith(one, prefix))
+		q := &query.Query{Expr: cond, Stages: []query.Stage{&query.Stats{Aggs: []query.Aggregate{{Func: query.Active}}, By: []query.Field{one}}}}
+		a, err := query.NewAnswer(q, v.since, v.until, v.s.Limits.Answer)
+		if err != nil || v.s.Engine.Answer(v.ctx, a) != nil {
+			return nil
+		}
+		for _, g := range a.Table().Groups() {
+			if text := query.Shown(one, g.Key[0].Text, prefix); strings.HasPrefix(text, prefix) {
+				counts[text] += int64(g.Accs[0].N)
+			}
+		}
+	}
+	out := make([]string, 0, len(counts))
+	for s := range counts {
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b string) int { return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b)) })
+	return out[:min(limit, len(out))]
+}

@@ -1,0 +1,246 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/weirnet/weir/api/query"
+)
+
+// Engine answers queries from what this aggregator has: history and live state.
+type Engine interface {
+	// Answer adds to a the rows that satisfy a.Query within [a.Since, a.Until), and what
+	// it scanned. It ends soon after ctx does.
+	Answer(ctx context.Context, a *query.Answer) error
+}
+
+// QueryLimits bound what queries cost.
+type QueryLimits struct {
+	Timeout time.Duration // of one query
+	AtOnce  int           // queries that run at once; one more is refused
+	Answer  query.Limits
+}
+
+// DefaultQueryLimits are half a minute and four queries at once.
+func DefaultQueryLimits() QueryLimits {
+	return QueryLimits{Timeout: 30 * time.Second, AtOnce: 4, Answer: query.DefaultLimits()}
+}
+
+// asked is a request for an answer.
+type asked struct {
+	query        *query.Query
+	since, until int64
+	limit        int
+	part         bool // for another aggregator: what it has itself, to merge
+}
+
+// Head is the first line of a streamed answer, {"weir":{...}} being the last.
+type Head struct {
+	Columns []query.Column `json:"columns"`
+	Notes   []string       `json:"notes,omitempty"`
+	Since   time.Time      `json:"since"`
+	Until   time.Time      `json:"until"`
+	Query   string         `json:"query"` // in canonical form
+}
+
+// Tail is the last line of a streamed answer.
+type Tail struct {
+	End     bool            `json:"end"`
+	Rows    int             `json:"rows"`
+	Cut     bool            `json:"cut,omitempty"` // there are more rows than the limit
+	Scanned query.Scanned   `json:"scanned"`
+	TookMs  float64         `json:"took_ms"`
+	Partial []query.Missing `json:"partial,omitempty"`
+}
+
+const maxBody = 64 << 10
+
+// parseAsked reads q, since, until and limit of a URL or a form.
+func (s *Server) parseAsked(r *http.Request, now time.Time) (a asked, err error) {
+	v := r.URL.Query()
+	if r.Method == http.MethodPost {
+		b, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
+		if err != nil {
+			return a, fmt.Errorf("read the body: %w: a form of at most %d bytes is expected", err, maxBody)
+		}
+		form, err := url.ParseQuery(string(b))
+		if err != nil {
+			return a, fmt.Errorf("the body is no form (application/x-www-form-urlencoded): %w", err)
+		}
+		for k, vs := range form {
+			v[k] = append(v[k], vs...)
+		}
+	}
+	for k := range v {
+		switch k {
+		case "q", "since", "until", "limit", "part":
+		default:
+			return a, fmt.Errorf("unknown parameter %q: use q, since, until and limit", k)
+		}
+	}
+	if a.query, err = query.Parse(v.Get("q")); err != nil {
+		return a, err
+	}
+	if a.since, a.until, err = parseRange(v, now); err != nil {
+		return a, err
+	}
+	if t := v.Get("limit"); t != "" {
+		if a.limit, err = strconv.Atoi(t); err != nil || a.limit < 1 || a.limit > s.Limits.Answer.Rows {
+			return a, fmt.Errorf("limit: %q is no number of rows from 1 to %d", t, s.Limits.Answer.Rows)
+		}
+	}
+	if t := v.Get("part"); t != "" {
+		if a.part, err = strconv.ParseBool(t); err != nil {
+			return a, fmt.Errorf("part: %q is neither true nor false", t)
+		}
+	}
+	return a, nil
+}
+
+// parseRange reads since (an hour ago) and until (now); a number is milliseconds since
+// the epoch.
+func parseRange(v url.Values, now time.Time) (since, until int64, err error) {
+	since, until = now.Add(-time.Hour).UnixMilli(), now.UnixMilli()
+	for _, x := range []struct {
+		key  string
+		into *int64
+	}{{"since", &since}, {"until", &until}} {
+		t := v.Get(x.key)
+		if t == "" {
+			continue
+		}
+		if ms, err := strconv.ParseInt(t, 10, 64); err == nil {
+			*x.into = ms
+			continue
+		}
+		at, err := ParseTime(t, now)
+		if err != nil {
+			return 0, 0, fmt.Errorf("%s: %w", x.key, err)
+		}
+		*x.into = at.UnixMilli()
+	}
+	if until <= since {
+		return 0, 0, errors.New("the range is empty: until is not after since")
+	}
+	return since, until, nil
+}
+
+// failQuery answers a text that is no query, with the column.
+func failQuery(w http.ResponseWriter, err error) {
+	f := Failure{Error: err.Error()}
+	if e, ok := errors.AsType[*query.Error](err); ok {
+		f.Column, f.Near = e.Column, e.Near
+	}
+	reply(w, http.StatusBadRequest, f)
+}
+
+// admit takes one of the places for queries; leave gives it back.
+func (s *Server) admit(w http.ResponseWriter) (leave func(), ok bool) {
+	if s.Engine == nil {
+		fail(w, http.StatusNotFound, "this aggregator keeps no history: set history.enabled")
+		return nil, false
+	}
+	if n := s.queries.Add(1); int(n) > s.Limits.AtOnce {
+		s.queries.Add(-1)
+		s.Stats.QueriesRefused.Add(1)
+		fail(w, http.StatusTooManyRequests, fmt.Sprintf("%d queries are running already: wait for one, or raise api.maxQueries", s.Limits.AtOnce))
+		return nil, false
+	}
+	return func() { s.queries.Add(-1) }, true
+}
+
+func (s *Server) query(w http.ResponseWriter, r *http.Request) {
+	began := time.Now()
+	req, err := s.parseAsked(r, began)
+	if err != nil {
+		failQuery(w, err)
+		return
+	}
+	leave, ok := s.admit(w)
+	if !ok {
+		return
+	}
+	defer leave()
+	s.Stats.Queries.Add(1)
+	ctx, cancel := context.WithTimeout(r.Context(), s.Limits.Timeout)
+	defer cancel()
+	a, err := query.NewAnswer(req.query, req.since, req.until, s.Limits.Answer)
+	if err != nil {
+		fail(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	var missing []query.Missing
+	if req.part || len(s.Peers) == 0 {
+		err = s.Engine.Answer(ctx, a)
+	} else {
+		missing, err = s.ask(ctx, a)
+	}
+	if err != nil {
+		s.failAnswer(w, ctx, err)
+		return
+	}
+	rc := http.NewResponseController(w)
+	_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout)) // a response that cannot have one has none
+	if req.part {
+		reply(w, http.StatusOK, a.Part())
+		return
+	}
+	res, err := a.Result(req.limit)
+	if err != nil {
+		s.failAnswer(w, ctx, err)
+		return
+	}
+	res.Took, res.Partial = time.Since(began), missing
+	if strings.Contains(r.Header.Get("Accept"), "application/json") {
+		reply(w, http.StatusOK, res)
+		return
+	}
+	streamResult(w, rc, a, res)
+}
+
+// failAnswer says why there is no answer.
+func (s *Server) failAnswer(w http.ResponseWriter, ctx context.Context, err error) { //nolint:revive // the writer comes first in handlers
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		s.Stats.QueriesFailed.Add(1)
+		fail(w, http.StatusServiceUnavailable, fmt.Sprintf("the query took longer than %v: take a shorter range or a narrower condition, or raise api.queryTimeout", s.Limits.Timeout))
+	case ctx.Err() != nil: // the client is gone
+	default:
+		s.Stats.QueriesFailed.Add(1)
+		fail(w, http.StatusUnprocessableEntity, err.Error())
+	}
+}
+
+// streamResult writes a line for the columns, one for each row, and one for the end.
+func streamResult(w http.ResponseWriter, rc *http.ResponseController, a *query.Answer, res *query.Result) {
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	head := Head{
+		Columns: res.Columns, Notes: res.Notes, Query: query.Format(a.Query),
+		Since: time.UnixMilli(a.Since).UTC(), Until: time.UnixMilli(a.Until).UTC(),
+	}
+	if enc.Encode(head) != nil {
+		return
+	}
+	for i := range res.Rows {
+		if i%256 == 255 {
+			_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout))
+		}
+		if enc.Encode(res.Rows[i]) != nil {
+			return // the client went away
+		}
+	}
+	tail := Tail{End: true, Rows: len(res.Rows), Cut: res.Cut, Scanned: res.Scanned, TookMs: float64(res.Took.Microseconds()) / 1000, Partial: res.Partial}
+	_ = enc.Encode(struct {
+		Weir Tail `json:"weir"`
+	}{tail})
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/weirnet/weir/aggregator/api"
+	"github.com/weirnet/weir/aggregator/store"
+	"github.com/weirnet/weir/aggregator/store/engine"
+	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/api/query"
+	"github.com/weirnet/weir/internal/config"
+)
+
+// answers is the API's Engine: the history, and what the correlator has not told yet.
+type answers struct {
+	history *store.Store
+	live    *api.Live
+	limits  query.Limits
+}
+
+// Answer implements api.Engine.
+func (e *answers) Answer(ctx context.Context, a *query.Answer) error {
+	req := &engine.Request{
+		Query: a.Query, Since: a.Since, Until: a.Until, Live: e.live.Records(),
+		MaxGroups: e.limits.Groups, MaxConns: e.limits.Fold,
+	}
+	var sc store.Scanned
+	var err error
+	if t := a.Table(); t != nil {
+		var own *query.Table
+		if own, sc, err = engine.Stats(ctx, e.history, req); err == nil {
+			err = t.Merge(own)
+		}
+	} else {
+		_, sc, err = engine.List(ctx, e.history, req, a.Wanted(), func(r *flow.Record) error { return a.Add(0, r) })
+	}
+	a.Scanned.Rows += sc.Rows + uint64(len(req.Live))
+	a.Scanned.Segments += uint64(sc.Blocks)
+	if sc.Damaged > 0 {
+		a.Note(fmt.Sprintf("%d segments of the history are damaged and were left out", sc.Damaged))
+	}
+	if sc.Short && sc.Oldest > 0 {
+		a.Note("the history begins at " + query.FormatTime(sc.Oldest))
+	}
+	return err
+}
+
+// both gives the newest records to live streams, and what is not told yet to queries.
+func both(hub *api.Hub, live *api.Live) func([]flow.Record) {
+	return func(recs []flow.Record) {
+		hub.Publish(recs)
+		live.Publish(recs, time.Now())
+	}
+}
+
+// serveQueries gives the API its engine and its peers.
+func serveQueries(web *api.Server, cfg *config.API, tls *certificates, history *store.Store) {
+	web.Limits = api.DefaultQueryLimits()
+	web.Limits.AtOnce, web.Limits.Timeout = cfg.Queries, cfg.QueryTimeout
+	if history != nil {
+		web.Engine = &answers{history, web.Live, web.Limits.Answer}
+	}
+	for _, p := range cfg.Peers {
+		transport := &http.Transport{DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext, TLSHandshakeTimeout: 5 * time.Second}
+		peer := api.Peer{Name: p, URL: "http://" + p, Client: &http.Client{Transport: transport}}
+		if tls.peers != nil {
+			host, _, err := net.SplitHostPort(p)
+			if err != nil {
+				host = p
+			}
+			transport.TLSClientConfig, peer.URL = tls.peers(host), "https://"+p
+		}
+		if cfg.PeerTokenFile != "" {
+			peer.Token = func() (string, error) { return readToken(cfg.PeerTokenFile) }
+		}
+		web.Peers = append(web.Peers, peer)
+	}
+}
+
+// readToken gives the first token of a file.
+func readToken(path string) (string, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("read api.peerTokenFile: %w", err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+			return line, nil
+		}
+	}
+	return "", fmt.Errorf("read api.peerTokenFile: %s holds no token", path)
+}
