@@ -12,6 +12,7 @@ import (
 	"github.com/weirnet/weir/exporter/conntrack"
 	"github.com/weirnet/weir/exporter/pressure"
 	"github.com/weirnet/weir/exporter/track"
+	"github.com/weirnet/weir/internal/canary"
 	"github.com/weirnet/weir/internal/ledger"
 )
 
@@ -29,6 +30,8 @@ type Config struct {
 	// Enrich fills a record from an export (enrich.Enricher.Fill).
 	Enrich func(nowMs int64, x *track.Export, r *flow.Record)
 	Sink   Sink
+	// Canary gets the entries that are the probe's, as the source shows them; nil for none.
+	Canary func(nowMs int64, c *track.Conn)
 	// Owner names the pod of an address, for the largest owners of the table; nil
 	// leaves addresses.
 	Owner func(addr [16]byte, nowMs int64) string
@@ -155,6 +158,12 @@ func (e *Exporter) export(x *track.Export) {
 	e.cfg.Sink.Send(&e.rec)
 }
 
+func (e *Exporter) canary(c *track.Conn) {
+	if e.cfg.Canary != nil && canary.IsConn(c) {
+		e.cfg.Canary(e.now, c)
+	}
+}
+
 // batch applies events and says whether a dump has to show what was missed.
 func (e *Exporter) batch(b *conntrack.Batch) bool {
 	e.time()
@@ -166,6 +175,7 @@ func (e *Exporter) batch(b *conntrack.Batch) bool {
 		e.cfg.Log.Warn("conntrack events were lost; connections that ended meanwhile are told as of the last read", "why", b.Why)
 	}
 	for i := range b.Conns {
+		e.canary(&b.Conns[i])
 		e.tr.Observe(e.now, &b.Conns[i])
 	}
 	e.cfg.Source.Recycle(b)
@@ -185,6 +195,7 @@ func (e *Exporter) dump(ctx context.Context) error {
 			e.time()
 		}
 		e.gauge.conn(c)
+		e.canary(c)
 		e.tr.Observe(e.now, c)
 	})
 	e.time()

@@ -26,6 +26,9 @@ type Deps struct {
 	Stage      *ledger.Stage // "sink/<name>"
 	Registerer prometheus.Registerer
 	Clock      func() time.Time
+	// Tried is told of each write and what came of it; nil for nobody. It must not keep
+	// the records.
+	Tried func(recs []flow.Record, err error)
 }
 
 // Runner feeds one sink from a spool of its own. Offer may be called from any
@@ -39,6 +42,7 @@ type Runner struct {
 	log   *slog.Logger
 	stage *ledger.Stage
 	now   func() time.Time
+	tried func([]flow.Record, error)
 	hurry chan struct{} // Drain waits: deliver what there is
 	wants atomic.Int32  // how many Drains wait
 	m     metrics
@@ -60,7 +64,7 @@ func NewRunner(cfg RunnerConfig, sink Sink, deps Deps) (*Runner, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("sink %s: %w", sink.Name(), err)
 	}
-	r := &Runner{cfg: cfg, sink: sink, log: deps.Logger, stage: deps.Stage, now: deps.Clock, hurry: make(chan struct{}, 1)}
+	r := &Runner{cfg: cfg, sink: sink, log: deps.Logger, stage: deps.Stage, now: deps.Clock, tried: deps.Tried, hurry: make(chan struct{}, 1)}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}
@@ -132,6 +136,9 @@ func (r *Runner) Position() uint64 { return r.sp.End() }
 
 // Flush waits until everything offered before is on the disk.
 func (r *Runner) Flush(ctx context.Context) error { return r.sp.Flush(ctx) }
+
+// Filtered says whether the sink has a filter that leaves records out.
+func (r *Runner) Filtered() bool { return r.cfg.Filter != nil }
 
 // Offer gives records to the sink. It packs them into memory and returns; what does not
 // fit is booked as lost. The records are not kept.
@@ -338,6 +345,9 @@ func (r *Runner) write(ctx context.Context, pos uint64, batch []flow.Record) boo
 	pause := r.cfg.RetryMin
 	for try := 0; ; try++ {
 		err := r.writeOnce(ctx, pos, batch)
+		if r.tried != nil {
+			r.tried(batch, err)
+		}
 		if un, ok := errors.AsType[*Undelivered](err); ok {
 			r.m.lost.add(un.Reason, un.Amount)
 			r.stage.Lost(un.Reason, un.Amount)

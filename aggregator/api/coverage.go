@@ -50,3 +50,12 @@ func (s *Server) coverage(w http.ResponseWriter, _ *http.Request) {
 	}
 	reply(w, http.StatusOK, s.Coverage())
 }
+
+// canaries shows which of the probe's connections passed which hop.
+func (s *Server) canaries(w http.ResponseWriter, _ *http.Request) {
+	if s.Canaries == nil {
+		fail(w, http.StatusNotFound, "this aggregator notes no canaries")
+		return
+	}
+	reply(w, http.StatusOK, s.Canaries())
+}

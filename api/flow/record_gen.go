@@ -150,10 +150,11 @@ const (
 	FDenied                            // denied
 	FLimitedBySrc                      // src.limited_by
 	FLimitedByDst                      // dst.limited_by
+	FCanary                            // canary
 )
 
 // NumFields is the number of rows of the schema.
-const NumFields = 138
+const NumFields = 139
 
 // Record is one flow record. A field holds a value only where Has says so;
 // otherwise it is its zero value. Units and meaning stand in schema.go.
@@ -298,6 +299,7 @@ type Record struct {
 	Denied             uint32     // denied: packets that a rule of the observer's node denied, as it logged them (packets)
 	LimitedBySrc       LimitedBy  // src.limited_by: what held the client back from sending between the last two looks at its socket
 	LimitedByDst       LimitedBy  // dst.limited_by: what held the server back from sending between the last two looks at its socket
+	Canary             bool       // canary: a connection to a port of the probe (61980 to 61999): weirctl verify opened it, leave it out of totals
 }
 
 // Offsets gives the place of each field in a Record, in bytes.
@@ -440,6 +442,7 @@ var Offsets = [NumFields]uintptr{
 	unsafe.Offsetof(Record{}.Denied),
 	unsafe.Offsetof(Record{}.LimitedBySrc),
 	unsafe.Offsetof(Record{}.LimitedByDst),
+	unsafe.Offsetof(Record{}.Canary),
 }
 
 // SetStart sets start and marks it present.
@@ -870,6 +873,9 @@ func (r *Record) SetLimitedBySrc(v LimitedBy) { r.LimitedBySrc = v; r.Has.Set(FL
 
 // SetLimitedByDst sets dst.limited_by and marks it present.
 func (r *Record) SetLimitedByDst(v LimitedBy) { r.LimitedByDst = v; r.Has.Set(FLimitedByDst) }
+
+// SetCanary sets canary and marks it present.
+func (r *Record) SetCanary(v bool) { r.Canary = v; r.Has.Set(FCanary) }
 
 // EnumWords gives the words of each enum field, by FieldID; bit sets give the word of each bit.
 var EnumWords = [NumFields][]string{

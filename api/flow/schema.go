@@ -245,6 +245,8 @@ var Fields = []Field{
 	// sockets
 	{"src.limited_by", "LimitedBySrc", TypeU8, "LimitedBy", "", u(PENWeir, 92, "weirSourceLimitedBy", 1), "what held the client back from sending between the last two looks at its socket", "its socket was not read twice"},
 	{"dst.limited_by", "LimitedByDst", TypeU8, "LimitedBy", "", u(PENWeir, 93, "weirDestinationLimitedBy", 1), "what held the server back from sending between the last two looks at its socket", "its socket was not read twice"},
+	// the probe
+	{"canary", "Canary", TypeBool, "", "", []Element{el(PENWeir, 110, "weirCanary", EncBool, 1)}, "a connection to a port of the probe (61980 to 61999): weirctl verify opened it, leave it out of totals", "any other connection"},
 }
 
 // PresenceElement carries Record.Has on the Weir-to-Weir link, so that absent

@@ -9,11 +9,10 @@ import (
 	"os"
 	"time"
 
-	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/api/ipfix"
 	"github.com/weirnet/weir/exporter"
-	"github.com/weirnet/weir/exporter/enrich"
 	"github.com/weirnet/weir/exporter/send"
+	"github.com/weirnet/weir/internal/canary"
 	"github.com/weirnet/weir/internal/config"
 	"github.com/weirnet/weir/internal/daemon"
 	"github.com/weirnet/weir/internal/ledger"
@@ -101,9 +100,10 @@ func wire(cfg *config.Agent, log *slog.Logger, v buildinfo.Info, src source) (*p
 	if err != nil {
 		return nil, err
 	}
+	birds := &canaries{canary.NewTrail(canariesKept), exporter.SteadyClock()}
 	loop, err := exporter.New(exporter.Config{
 		Source: src, Track: trackConfig(cfg, src), Poll: cfg.Conntrack.PollInterval, Enrich: withSockets(socks, names.enricher.Fill), Owner: names.owner,
-		Sink: sinkFunc(func(r *flow.Record) { sender.Send(r, enrich.RouteRecord(r)) }), Book: book, Log: log,
+		Sink: birds.sink(sender), Book: book, Log: log, Clock: birds.clock, Canary: birds.Conn,
 	})
 	if err != nil {
 		return nil, err
@@ -117,12 +117,13 @@ func wire(cfg *config.Agent, log *slog.Logger, v buildinfo.Info, src source) (*p
 			"exporter": func() any { return loop.State() },
 			"names":    names.status,
 			"coverage": func() any { return look.now() },
+			"canaries": func() any { return birds.view(sender, book) },
 			"packets":  seen.state,
 			"sockets":  func() any { return socks.Status() },
 		},
 	}
 	list := append(loop.Metrics(), sendMetrics(sender)...)
-	list = append(append(append(list, names.metrics()...), look.metrics()...), append(seen.metrics(), socks.Metrics()...)...)
+	list = append(append(append(list, names.metrics()...), look.metrics()...), append(seen.metrics(), append(socks.Metrics(), birds.metrics()...)...)...)
 	if err := reg.Add(append(append(list, keep.Metrics()...), obs.LedgerMetrics(book)...)...); err != nil {
 		return nil, err
 	}
@@ -131,11 +132,6 @@ func wire(cfg *config.Agent, log *slog.Logger, v buildinfo.Info, src source) (*p
 	g.Add(sender, look, seen, socks, exportTask{loop, names, src.finite})
 	return &parts{g, reg}, nil
 }
-
-type sinkFunc func(*flow.Record)
-
-// Send hands a record on.
-func (f sinkFunc) Send(r *flow.Record) { f(r) }
 
 func makeSender(cfg *config.Agent, log *slog.Logger, book *ledger.Book, keep *certificates, facts func() []ipfix.FactRow) (*send.Sender, error) {
 	c := send.DefaultConfig()

@@ -7,7 +7,6 @@ import (
 	"github.com/weirnet/weir/aggregator"
 	"github.com/weirnet/weir/aggregator/api"
 	"github.com/weirnet/weir/aggregator/collect"
-	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/exporter/coverage"
 	"github.com/weirnet/weir/internal/config"
 	"github.com/weirnet/weir/internal/obs"
@@ -21,10 +20,6 @@ type collector struct {
 }
 
 func (c collector) Run(ctx context.Context) error { return c.Collector.Run(ctx, c.drain) }
-
-type take func(*flow.Batch)
-
-func (t take) HandleBatch(_ *collect.Source, b *flow.Batch) { t(b) }
 
 func makeCollector(cfg *config.Aggregator, deps collect.Deps) (collector, error) {
 	c := collect.DefaultConfig()
@@ -128,6 +123,7 @@ func register(p *parts, agg *aggregator.Aggregator, col collector, web *api.Serv
 	}
 	list = append(list, tls.Metrics()...)
 	list = append(list, coverageMetrics(col)...)
+	list = append(list, p.birds.metrics()...)
 	list = append(list, agg.Metrics()...)
 	return p.reg.Add(append(list, obs.LedgerMetrics(p.book)...)...)
 }

@@ -19,7 +19,7 @@ import (
 const historySpool = 1 << 30
 
 // openHistory opens the built-in history and its Runner; both are nil where it is off.
-func openHistory(cfg *config.Aggregator, log *slog.Logger, book *ledger.Book, reg prometheus.Registerer) (*store.Store, *runner, error) {
+func openHistory(cfg *config.Aggregator, log *slog.Logger, book *ledger.Book, reg prometheus.Registerer, birds *canaries) (*store.Store, *runner, error) {
 	if !cfg.History.Enabled {
 		return nil, nil, nil
 	}
@@ -32,7 +32,7 @@ func openHistory(cfg *config.Aggregator, log *slog.Logger, book *ledger.Book, re
 	rc := sinks.DefaultRunnerConfig()
 	rc.Dir, rc.MaxBytes = filepath.Join(cfg.DataDir, "spool", s.Name()), historySpool
 	rc.BatchAge = 200 * time.Millisecond // so much later than told a record can be found
-	r, err := sinks.NewRunner(rc, s, sinks.Deps{Logger: log, Stage: book.Stage("sink/" + s.Name()), Registerer: reg, Clock: time.Now})
+	r, err := sinks.NewRunner(rc, s, sinks.Deps{Logger: log, Stage: book.Stage("sink/" + s.Name()), Registerer: reg, Clock: time.Now, Tried: birds.tried(s.Name())})
 	if err != nil {
 		return nil, nil, fmt.Errorf("history: %w", err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/weirnet/weir/aggregator/api"
 	"github.com/weirnet/weir/aggregator/collect"
 	"github.com/weirnet/weir/aggregator/correlate"
+	"github.com/weirnet/weir/internal/canary"
 	"github.com/weirnet/weir/internal/config"
 	"github.com/weirnet/weir/internal/daemon"
 	"github.com/weirnet/weir/internal/ledger"
@@ -64,6 +65,7 @@ type parts struct {
 	group *daemon.Group
 	reg   *obs.Registry
 	book  *ledger.Book
+	birds *canaries
 }
 
 func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, error) {
@@ -82,11 +84,12 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 	if err != nil {
 		return nil, err
 	}
-	runners, err := makeRunners(cfg, log, book, reg.Registry)
+	birds := newCanaries()
+	runners, err := makeRunners(cfg, log, book, reg.Registry, birds)
 	if err != nil {
 		return nil, err
 	}
-	history, keeper, err := openHistory(cfg, log, book, reg.Registry)
+	history, keeper, err := openHistory(cfg, log, book, reg.Registry, birds)
 	if err != nil {
 		return nil, err
 	}
@@ -104,13 +107,13 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 	hub, live := api.NewHub(cfg.API.Backlog), api.NewLive(cfg.API.Live)
 	var col collector
 	agg, err := aggregator.New(loopConfig(cfg), aggregator.Deps{
-		Stage: book.Stage("correlate"), Logger: log, Live: both(hub, live),
-		Health: func() []correlate.Health { return health(col) }, Out: offer(runners),
+		Stage: book.Stage("correlate"), Logger: log, Live: birds.live(both(hub, live)), Out: birds.out(runners),
+		Health: func() []correlate.Health { return health(col) },
 	})
 	if err != nil {
 		return nil, err
 	}
-	col, err = makeCollector(cfg, collect.Deps{Log: log, Book: book, Handler: take(agg.TakeBatch), ServerTLS: tls.collect, Former: former.Notes})
+	col, err = makeCollector(cfg, collect.Deps{Log: log, Book: book, Handler: take{birds, agg.TakeBatch}, ServerTLS: tls.collect, Former: former.Notes})
 	if err != nil {
 		return nil, err
 	}
@@ -122,8 +125,8 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 	perMinute := &minutes{ledger.NewMinutes(), books}
 	web := &api.Server{
 		Listen: cfg.API.Listen, Auth: api.Auth(cfg.API.Auth), MaxClients: cfg.API.Clients, TLS: tls.api,
-		Log: log, Hub: hub, Version: v, Books: books, Minutes: perMinute.last, Coverage: func() api.Coverage { return nodeCoverage(col) }, NotReady: g.NotReady,
-		Changes: world.changes, Live: live,
+		Log: log, Hub: hub, Version: v, Books: books, Minutes: perMinute.last, Coverage: func() api.Coverage { return nodeCoverage(col) },
+		Canaries: func() canary.View { return birds.view(runners) }, NotReady: g.NotReady, Changes: world.changes, Live: live,
 	}
 	serveQueries(web, &cfg.API, tls, history)
 	if cfg.API.Listen != "" && cfg.API.TokenFile != "" {
@@ -135,7 +138,7 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 		Config: cfg.Metrics, TLS: tls.metrics, Log: log, Registry: reg, Version: v, NotReady: g.NotReady,
 		State: states(book, former, col, agg),
 	}
-	p := &parts{g, reg, book}
+	p := &parts{g, reg, book, birds}
 	world.agents = agentStates(col)
 	if err := errors.Join(register(p, agg, col, web, tls), reg.Add(world.metrics()...)); err != nil {
 		return nil, err

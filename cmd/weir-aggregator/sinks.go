@@ -54,7 +54,7 @@ func (r runner) Run(ctx context.Context) error {
 }
 
 // makeRunners opens every sink and its spool.
-func makeRunners(cfg *config.Aggregator, log *slog.Logger, book *ledger.Book, reg prometheus.Registerer) ([]runner, error) {
+func makeRunners(cfg *config.Aggregator, log *slog.Logger, book *ledger.Book, reg prometheus.Registerer, birds *canaries) ([]runner, error) {
 	var out []runner
 	for i := range cfg.Sinks {
 		s := &cfg.Sinks[i]
@@ -75,7 +75,7 @@ func makeRunners(cfg *config.Aggregator, log *slog.Logger, book *ledger.Book, re
 		rc.Dir, rc.MaxBytes, rc.OnFull, rc.Fsync = filepath.Join(cfg.DataDir, "spool", s.Name), s.Spool.MaxBytes, spool.Policy(s.Spool.WhenFull), s.Spool.FsyncEvery
 		rc.SegmentBytes = min(rc.SegmentBytes, max(1<<20, s.Spool.MaxBytes/4))
 		rc.BatchRecords, rc.BatchAge, rc.RetryMin, rc.RetryMax, rc.Filter = s.Spool.BatchSize, s.Spool.BatchAge, s.Spool.RetryMin, s.Spool.RetryMax, filter
-		r, err := sinks.NewRunner(rc, sink, sinks.Deps{Logger: log, Stage: book.Stage("sink/" + s.Name), Registerer: reg, Clock: time.Now})
+		r, err := sinks.NewRunner(rc, sink, sinks.Deps{Logger: log, Stage: book.Stage("sink/" + s.Name), Registerer: reg, Clock: time.Now, Tried: birds.tried(s.Name)})
 		if err != nil {
 			return nil, fmt.Errorf("sinks[%d] %s: %w", i, s.Name, err)
 		}

@@ -27,7 +27,7 @@ func Lookup(ctx context.Context, o Options, t flow.Tuple) (c track.Conn, found b
 		return c, false, err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	_, err = s.exchange(ctx, lookupRequest(t), make([]byte, maxReply), func(_ []byte, h header, payload []byte) error {
+	_, err = s.exchange(ctx, tupleRequest(msgGet, t), make([]byte, maxReply), func(_ []byte, h header, payload []byte) error {
 		if h.typ != msgNew {
 			return nil
 		}
@@ -43,7 +43,8 @@ func Lookup(ctx context.Context, o Options, t flow.Tuple) (c track.Conn, found b
 	return c, found, nil
 }
 
-func lookupRequest(t flow.Tuple) []byte {
+// tupleRequest asks for one thing about the entry whose original direction is t.
+func tupleRequest(typ uint16, t flow.Tuple) []byte {
 	family := uint8(unix.AF_INET6)
 	srcType, dstType := uint16(ctaIPv6Src), uint16(ctaIPv6Dst)
 	src, dst := netip.AddrFrom16(t.Src), netip.AddrFrom16(t.Dst)
@@ -59,7 +60,7 @@ func lookupRequest(t flow.Tuple) []byte {
 	proto.u16(ctaProtoDstPort, t.DstPort)
 	tuple.attr(ctaTupleIP|nlaNested, ip.b)
 	tuple.attr(ctaTupleProto|nlaNested, proto.b)
-	r := request(msgGet, nlmFAck, family)
+	r := request(typ, nlmFAck, family)
 	r.attr(ctaTupleOrig|nlaNested, tuple.b)
 	return r.finish(0)
 }

@@ -4,11 +4,13 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weirnet/weir/exporter/coverage"
 	"github.com/weirnet/weir/exporter/pressure"
+	"github.com/weirnet/weir/internal/canary"
 )
 
 // golden compares with a file of testdata, or writes it with -update.
@@ -56,4 +58,32 @@ func TestCoverageText(t *testing.T) {
 	tables[2].Pressure = &pressure.State{Count: 5, Max: 100, FullInMs: -1}
 	golden(t, "check-node-one.golden", coverageText(tables[:1]))
 	golden(t, "check-nodes.golden", coverageText(tables))
+}
+
+func TestVerdictText(t *testing.T) {
+	n := canary.Numbers{Packets: 6, Bytes: 1100, RevPackets: 5, RevBytes: 1050}
+	sent := []canary.Sent{
+		{Kind: canary.TCP, Family: "v4", Key: "tcp 10.0.0.1:40000>10.0.0.1:61980", OpenedMs: 1000, Payload: 777, Kernel: &n, Ended: true},
+		{Kind: canary.Refused, Family: "v6", Key: "tcp [fd00::1]:40000>[fd00::1]:61982", OpenedMs: 1000, Ended: true},
+	}
+	mark := func(stage, outcome string) canary.Mark {
+		return canary.Mark{Stage: stage, Counted: true, Total: n, Deltas: n, Outcome: outcome}
+	}
+	var agent, agg canary.Asked
+	agent.AtMs, agg.AtMs = 2000, 2000
+	agent.View = canary.View{NowMs: 2000, Connected: true}
+	agg.View = canary.View{NowMs: 2000, Sinks: []canary.SinkView{{Name: "file"}, {Name: "other"}}}
+	for i, s := range sent {
+		o := [...]string{"ok", "refused"}[i]
+		agent.View.Traces = append(agent.View.Traces, canary.Trace{Key: s.Key, Marks: []canary.Mark{mark("conntrack", ""), mark("track", o), mark("send", o)}})
+		agg.View.Traces = append(agg.View.Traces, canary.Trace{Key: s.Key, Marks: []canary.Mark{mark("collect", o), mark("correlate", o), mark("live", o), mark("sink/file", o), mark("sink/other", o)}})
+	}
+	text := func() string {
+		v := canary.Judge(sent, &agent, &agg)
+		return verdictText(&v, 2345*time.Millisecond)
+	}
+	golden(t, "verify-good.golden", text())
+	agg.View.Sinks[0].Error = "no space left on device\x1b[2J"
+	agg.View.Traces[1].Marks = agg.View.Traces[1].Marks[:3]
+	golden(t, "verify-broken.golden", text())
 }

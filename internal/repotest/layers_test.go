@@ -26,6 +26,8 @@ var layer = map[string]int{
 	"internal/selector":    1,
 	"internal/nearest":     0,
 	"api/query":            1,
+	"internal/canary":      1,
+	"internal/probe":       2,
 	"api/ipfix":            1,
 	"policy/eval":          1,
 	"policy/simulate":      1,

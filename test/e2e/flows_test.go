@@ -24,6 +24,7 @@ type lab struct {
 	agent, agg       *proc
 	apiPort, metrics int
 	agentMetrics     int
+	collect          int // port at which the aggregator collects
 }
 
 type options struct {
@@ -36,6 +37,7 @@ func newLab(t *testing.T, o options) *lab {
 	t.Helper()
 	l := &lab{world: newWorld(t), dir: t.TempDir(), apiPort: freePort(t), metrics: freePort(t), agentMetrics: freePort(t)}
 	collect := freePort(t)
+	l.collect = collect
 	if o.eventBuffer == 0 {
 		o.eventBuffer = 8 << 20
 	}

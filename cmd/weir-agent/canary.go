@@ -1,0 +1,61 @@
+package main
+
+import (
+	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/exporter/enrich"
+	"github.com/weirnet/weir/exporter/send"
+	"github.com/weirnet/weir/internal/canary"
+	"github.com/weirnet/weir/internal/ledger"
+	"github.com/weirnet/weir/internal/obs"
+)
+
+const canariesKept = 256
+
+// canaries notes the probe's connections on their way through the agent.
+type canaries struct {
+	*canary.Trail
+	clock func() int64 // the exporter's, which stamps records
+}
+
+type sinkFunc func(*flow.Record)
+
+// Send hands a record on.
+func (f sinkFunc) Send(r *flow.Record) { f(r) }
+
+// sink hands records to the sender and notes canaries before and after.
+func (c *canaries) sink(s *send.Sender) sinkFunc {
+	return func(r *flow.Record) {
+		probed := c.mark(r)
+		s.Send(r, enrich.RouteRecord(r))
+		if probed {
+			c.Record(c.clock(), canary.StageSend, r)
+		}
+	}
+}
+
+// mark says in a canary's record that it is one, and notes that the tracker told it.
+func (c *canaries) mark(r *flow.Record) bool {
+	if !canary.IsRecord(r) {
+		return false
+	}
+	r.SetCanary(true)
+	c.Record(c.clock(), canary.StageTrack, r)
+	return true
+}
+
+func (c *canaries) view(s *send.Sender, book *ledger.Book) canary.View {
+	v := canary.View{NowMs: c.clock(), Traces: c.List(), Connected: s.Ready()}
+	for _, l := range book.Snapshot() {
+		if l.Stage == "send" {
+			v.Held = l.Held.Records
+		}
+	}
+	return v
+}
+
+func (c *canaries) metrics() []obs.Metric {
+	return []obs.Metric{{
+		Name: "weir_canary_connections_total", Kind: obs.Counter, Help: "Connections of the probe that the agent saw; they are in all totals.",
+		Read: obs.Value(func() float64 { return float64(c.Seen()) }),
+	}}
+}

@@ -1,0 +1,186 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weirnet/weir/internal/canary"
+	"github.com/weirnet/weir/internal/probe"
+)
+
+// errBroken is the end of a `verify` that found a hop that is not right.
+var errBroken = errors.New("not every hop booked every canary: see above")
+
+type verify struct {
+	env       *Env
+	api       *client
+	agent     string
+	netns     string
+	addresses []string
+	output    string
+	wait      time.Duration
+}
+
+func verifyCommand(env *Env, c *client) *cobra.Command {
+	v := &verify{env: env, api: c}
+	cmd := &cobra.Command{
+		Use: "verify", Short: "Open canary connections and check that every hop booked them exactly", Args: noArgs,
+		Long: `Open canary connections of known size and end (answered, echoed, refused, unanswered) and
+check that every hop booked them exactly, with the right outcome and names: the kernel, the
+agent (conntrack, track, send), the aggregator (collect, correlate, live) and each sink.
+Where one did not, it is named, with what to do, and the exit status is 1.
+
+Run it on a node, in the network namespace that the agent reads (or with --netns), as root.
+Canaries go to ports 61980 to 61999 of the node itself; their records have canary=true.`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return v.run(cmd.Context()) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&v.agent, "agent", "127.0.0.1:9641", "metrics address of this node's agent; empty to leave its hops out")
+	f.StringVar(&v.netns, "netns", "", "path of the network namespace that the agent reads (/run/netns/node-1)")
+	f.StringSliceVar(&v.addresses, "address", nil, "address of this node, one a family (default the first of each)")
+	f.StringVarP(&v.output, "output", "o", "table", "table or json")
+	f.DurationVar(&v.wait, "wait", 10*time.Second, "how long the canaries may take to every hop")
+	return cmd
+}
+
+const (
+	askEvery = 250 * time.Millisecond
+	askFor   = 2 * time.Second
+)
+
+func (v *verify) run(ctx context.Context) error {
+	if err := oneOf("output", v.output, "table", "json"); err != nil {
+		return err
+	}
+	var addrs []netip.Addr
+	for _, s := range v.addresses {
+		a, err := netip.ParseAddr(s)
+		if err != nil {
+			return usagef("--address: %q is no IP address", s)
+		}
+		addrs = append(addrs, a)
+	}
+	began := time.Now()
+	sent, err := probe.Open(ctx, probe.Options{NetNS: v.netns, Addresses: addrs})
+	if err != nil {
+		return fmt.Errorf("verify: %w", err)
+	}
+	verdict := v.judge(ctx, sent, began.Add(v.wait))
+	if v.output == "json" {
+		e := json.NewEncoder(v.env.Out)
+		e.SetIndent("", "  ")
+		err = e.Encode(verdict)
+	} else {
+		_, err = io.WriteString(v.env.Out, verdictText(&verdict, time.Since(began)))
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("write: %w", err)
+	case verdict.Broken != "":
+		return errBroken
+	}
+	return nil
+}
+
+// judge asks until all is well or the time is over.
+func (v *verify) judge(ctx context.Context, sent []canary.Sent, until time.Time) canary.Verdict {
+	for {
+		agent := v.askAgent(ctx)
+		agg := v.askAggregator(ctx)
+		verdict := canary.Judge(sent, &agent, &agg)
+		// What the kernel did not track, nothing mends any more.
+		if verdict.Broken == "" || verdict.Broken == canary.HopKernel || time.Now().After(until) || ctx.Err() != nil {
+			return verdict
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(askEvery):
+		}
+	}
+}
+
+func (v *verify) askAgent(ctx context.Context) canary.Asked {
+	a := canary.Asked{Skip: v.agent == "", AtMs: time.Now().UnixMilli()}
+	if a.Skip {
+		return a
+	}
+	url := v.agent
+	if !strings.Contains(url, "://") {
+		url = "http://" + url
+	}
+	var state struct {
+		Canaries *canary.View `json:"canaries"`
+	}
+	err := getURL(ctx, url+"/debug/state", &state)
+	switch {
+	case err != nil:
+		a.Err = err.Error()
+	case state.Canaries == nil:
+		a.Err = "it is older than this weirctl and notes no canaries"
+	default:
+		a.View = *state.Canaries
+	}
+	return a
+}
+
+func getURL(ctx context.Context, url string, into any) error {
+	ctx, cancel := context.WithTimeout(ctx, askFor)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		if ctx.Err() != nil {
+			return fmt.Errorf("no answer within %s: it is stopped, or stalled", askFor)
+		}
+		return err
+	}
+	defer func() { _ = res.Body.Close() }()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", url, res.Status)
+	}
+	return json.NewDecoder(io.LimitReader(res.Body, 64<<20)).Decode(into)
+}
+
+func (v *verify) askAggregator(ctx context.Context) canary.Asked {
+	a := canary.Asked{AtMs: time.Now().UnixMilli()}
+	ctx, cancel := context.WithTimeout(ctx, askFor)
+	defer cancel()
+	if err := v.api.getJSON(ctx, "/api/v1/canaries", nil, &a.View); err != nil {
+		a.Err = err.Error()
+	}
+	return a
+}
+
+func verdictText(v *canary.Verdict, took time.Duration) string {
+	head := []string{"HOP"}
+	for _, s := range v.Canaries {
+		head = append(head, fmt.Sprintf("%s %s", strings.ToUpper(s.Kind.String()), s.Family))
+	}
+	rows := [][]string{head}
+	for _, h := range v.Hops {
+		row := []string{clean(h.Name)}
+		for _, s := range h.States {
+			row = append(row, string(s))
+		}
+		rows = append(rows, row)
+	}
+	var b strings.Builder
+	table(&b, rows, nil)
+	fmt.Fprintf(&b, "\n%s (%d canaries, %s)\n", clean(v.String()), len(v.Canaries), took.Round(100*time.Millisecond))
+	if v.Remedy != "" {
+		fmt.Fprintf(&b, "do: %s\n", clean(v.Remedy))
+	}
+	return b.String()
+}
