@@ -81,8 +81,8 @@ func (a *Answer) Note(text string) {
 	}
 }
 
-// Add takes a row of Fold that satisfies the query's condition. Step is the begin of
-// its step, as StepOf gives it, and 0 without every.
+// Add takes a row of Fold that satisfies the query's condition. Step is an
+// instant of its step, and 0 without every.
 func (a *Answer) Add(step int64, row *flow.Record) error {
 	if a.table != nil {
 		return a.table.Add(step, row)

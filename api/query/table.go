@@ -51,7 +51,7 @@ type Cell struct {
 
 // Group is a row of a Table.
 type Group struct {
-	Step int64  `json:"step,omitempty"` // begin of the step, where there are steps
+	Step int64  `json:"step,omitempty"` // begin of the step on the grid, where there are steps
 	Key  []Cell `json:"key,omitempty"`  // as Stats.By
 	Accs []Acc  `json:"accs"`           // as Stats.Aggs
 }
@@ -75,8 +75,12 @@ func NewTable(s *Stats, maxGroups int) *Table {
 func (t *Table) Len() int { return len(t.groups) }
 
 // Group gives the group of a key, a new one where there is none; key is copied. Step
-// is 0 without every. The error is ErrGroups.
+// is an instant of the step, 0 without every; the group has the step's begin on the grid,
+// whatever the range cuts off. The error is ErrGroups.
 func (t *Table) Group(step int64, key []Cell) (*Group, error) {
+	if t.stats.Every > 0 {
+		step = StepOf(step, t.stats.Every.Milliseconds())
+	}
 	t.key = binary.BigEndian.AppendUint64(t.key[:0], uint64(step))
 	for _, c := range key {
 		if !c.Present {
@@ -97,8 +101,8 @@ func (t *Table) Group(step int64, key []Cell) (*Group, error) {
 	return g, nil
 }
 
-// Add counts a row of Fold in its group. Step is the begin of the row's step as Steps
-// gives it, 0 without every.
+// Add counts a row of Fold in its group. Step is an instant of the row's step, 0 without
+// every.
 func (t *Table) Add(step int64, r *flow.Record) error {
 	for i, f := range t.stats.By {
 		t.cells[i].Text, t.cells[i].Present = Text(r, f)
