@@ -146,7 +146,7 @@ func benchRange(b *testing.B, length time.Duration) {
 	if n, err := strconv.ParseInt(os.Getenv("WEIR_BENCH_ROWS"), 10, 64); err == nil {
 		end = flowtest.HistoryStart + n/flowtest.HistoryRate*1000
 	}
-	var all []time.Duration
+	var all, used []time.Duration
 	for b.Loop() {
 		for i, text := range benchQueries {
 			q, err := query.Parse(text)
@@ -154,19 +154,21 @@ func benchRange(b *testing.B, length time.Duration) {
 				b.Fatal(err)
 			}
 			until := end - int64(i)*10_000
-			start := time.Now()
+			start, before := time.Now(), cpu(b)
 			t, _, err := Stats(context.Background(), s, &Request{Query: q, Since: until - length.Milliseconds(), Until: until})
 			if err != nil {
 				b.Fatal(err)
 			}
 			took := time.Since(start)
-			all = append(all, took)
+			all, used = append(all, took), append(used, cpu(b)-before)
 			if os.Getenv("WEIR_BENCH_EACH") != "" {
-				fmt.Printf("%8.1f ms %6d groups  %s\n", took.Seconds()*1000, t.Len(), text)
+				fmt.Printf("%8.1f ms %8.1f ms CPU %6d groups  %s\n", took.Seconds()*1000, used[len(used)-1].Seconds()*1000, t.Len(), text)
 			}
 		}
 	}
 	slices.Sort(all)
+	slices.Sort(used)
+	b.ReportMetric(used[len(used)*9/10].Seconds()*1000, "p90-cpu-ms")
 	b.ReportMetric(all[len(all)*9/10].Seconds()*1000, "p90-ms")
 	b.ReportMetric(all[len(all)/2].Seconds()*1000, "p50-ms")
 }

@@ -60,8 +60,11 @@ type run struct {
 	fold     []flow.FieldID // base and what folding needs
 	all      []flow.FieldID // base and what conditions, groups and aggregates need
 
+	static  query.All      // conditions that a record alone decides
+	probe   []flow.FieldID // what they and the base of time and connection read
 	workers int
-	seen    *bitset // connections with more than one record
+	lists   []listed // rows of each unit that matter
+	seen    *bitset  // connections with more than one record
 	multi   [][]multi
 	over    [][]override
 }
@@ -98,6 +101,7 @@ func prepare(s *store.Store, req *Request, listing bool) (*run, error) {
 		b.Add(&req.Live[i])
 	}
 	r.live = b.Snapshot()
+	r.lists = make([]listed, r.units())
 	r.multi, r.over = make([][]multi, r.units()), make([][]override, r.units())
 	return r, nil
 }
@@ -128,11 +132,40 @@ func (r *run) needs(listing bool) {
 		r.base = append(r.base, flow.FStart, flow.FFirst)
 	}
 	r.fold = append(slices.Clone(r.base), flow.FFinal, flow.FSeq, flow.FRecords)
+	r.conjuncts(r.node)
+	var probe flow.Mask
+	r.wants(r.static, &probe)
+	r.probe = []flow.FieldID{flow.FConnID, flow.FSince, flow.FEnd}
+	for f := range flow.FieldID(flow.NumFields) {
+		if probe.Has(f) && !slices.Contains(r.probe, f) {
+			r.probe = append(r.probe, f)
+		}
+	}
 	r.all = slices.Clone(r.base)
 	for f := range flow.FieldID(flow.NumFields) {
 		if want.Has(f) && !slices.Contains(r.all, f) {
 			r.all = append(r.all, f)
 		}
+	}
+}
+
+// conjuncts finds the conditions that must hold and that no fold changes: a connection of
+// which no record fits them cannot fit.
+func (r *run) conjuncts(n query.Node) {
+	if all, ok := n.(query.All); ok {
+		for _, x := range all {
+			r.conjuncts(x)
+		}
+		return
+	}
+	var m flow.Mask
+	r.wants(n, &m)
+	folded := m.Has(flow.FFirst)
+	for _, c := range query.Counters {
+		folded = folded || m.Has(c.Total)
+	}
+	if !folded {
+		r.static = append(r.static, n)
 	}
 }
 
@@ -200,6 +233,12 @@ func (r *run) items(b *column.Block) (lo int, lists [][]int32) {
 	since, end := b.Cols[flow.FSince], b.Cols[flow.FEnd]
 	if r.every == 0 {
 		list := make([]int32, 0, b.Rows)
+		if b.Min >= r.req.Since && b.Max < r.req.Until { // all of it
+			for i := range int32(b.Rows) {
+				list = append(list, i)
+			}
+			return 0, [][]int32{list}
+		}
 		for i := range int32(b.Rows) {
 			from, to := covered(since, end, i)
 			if query.InRange(from, to, r.req.Since, r.req.Until) {

@@ -104,15 +104,107 @@ func (r *run) each(ctx context.Context, fn func(worker, unit int) error) error {
 	return g.Wait()
 }
 
+// listed are the rows of a unit that belong to each step, lo and on.
+type listed struct {
+	lo   int
+	rows [][]int32
+}
+
+// probeAll finds the connections of which a record fits what a record alone decides; nil
+// where every one may.
+func (r *run) probeAll(ctx context.Context) (*bitset, error) {
+	if len(r.static) == 0 {
+		return nil, nil
+	}
+	hashes := make([][]uint64, r.units())
+	err := r.each(ctx, func(_, u int) error {
+		b, err := r.block(u, r.probe)
+		if b == nil || err != nil {
+			return err
+		}
+		f := &filter{r: r, b: b}
+		f.conjunct(r.static)
+		if f.never {
+			return nil
+		}
+		conn := b.Cols[flow.FConnID]
+		lo, lists := r.items(b)
+		var sel []int32
+		for k, list := range lists {
+			x := batch{b: b, step: lo + k, rows: list}
+			sel = sel[:0]
+			for i := range list {
+				sel = append(sel, int32(i))
+			}
+			for _, i := range f.keep(&x, sel) {
+				if c, ok := num(conn, list[i]); ok {
+					hashes[u] = append(hashes[u], hash(c, lo+k))
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	n := 0
+	for _, list := range hashes {
+		n += len(list)
+	}
+	set := newBitset(n)
+	for _, list := range hashes {
+		for _, h := range list {
+			set.add(h)
+		}
+	}
+	return set, nil
+}
+
+func (b *bitset) wants(h uint64) bool {
+	i := h >> b.shift
+	return b.once[i>>6]&(1<<(i&63)) != 0
+}
+
 // foldAll finds the connections with several records in a step and folds them.
 func (r *run) foldAll(ctx context.Context) error {
-	rows := r.live.Rows
-	for u := range r.view.Len() {
-		rows += r.view.BlockRows(u)
+	wanted, err := r.probeAll(ctx)
+	if err != nil {
+		return err
+	}
+	err = r.each(ctx, func(_, u int) error {
+		b, err := r.block(u, r.probe[:3])
+		if b == nil || err != nil {
+			return err
+		}
+		l := &r.lists[u]
+		l.lo, l.rows = r.items(b)
+		if wanted == nil {
+			return nil
+		}
+		conn := b.Cols[flow.FConnID]
+		for k, list := range l.rows {
+			out := list[:0]
+			for _, i := range list {
+				if c, ok := num(conn, i); !ok || wanted.wants(hash(c, l.lo+k)) {
+					out = append(out, i)
+				}
+			}
+			l.rows[k] = out
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	rows := 0
+	for u := range r.lists {
+		for _, list := range r.lists[u].rows {
+			rows += len(list)
+		}
 	}
 	sets := make([]*bitset, max(1, runtime.GOMAXPROCS(0)))
-	err := r.each(ctx, func(w, u int) error {
-		b, err := r.block(u, r.base)
+	err = r.each(ctx, func(w, u int) error {
+		b, err := r.block(u, r.probe[:3])
 		if b == nil || err != nil {
 			return err
 		}
@@ -120,11 +212,11 @@ func (r *run) foldAll(ctx context.Context) error {
 			sets[w] = newBitset(rows)
 		}
 		conn := b.Cols[flow.FConnID]
-		lo, lists := r.items(b)
-		for k, list := range lists {
+		l := &r.lists[u]
+		for k, list := range l.rows {
 			for _, i := range list {
 				if c, ok := num(conn, i); ok {
-					sets[w].add(hash(c, lo+k))
+					sets[w].add(hash(c, l.lo+k))
 				}
 			}
 		}
@@ -151,24 +243,26 @@ func (r *run) foldAll(ctx context.Context) error {
 	return r.foldParts(ctx)
 }
 
-// gather lists the records of a unit whose connection may have several.
+// gather moves the records of a unit whose connection may have several to a list of
+// their own.
 func (r *run) gather(_, u int) error {
-	b, err := r.block(u, r.base)
+	b, err := r.block(u, r.probe[:3])
 	if b == nil || err != nil {
 		return err
 	}
 	conn := b.Cols[flow.FConnID]
-	lo, lists := r.items(b)
+	lo, lists := r.lists[u].lo, r.lists[u].rows
 	for k, list := range lists {
+		sole := list[:0]
 		for _, i := range list {
 			c, ok := num(conn, i)
-			if !ok {
+			if h := hash(c, lo+k); ok && r.seen.several(h) {
+				r.multi[u] = append(r.multi[u], multi{h, i, int32(lo + k)})
 				continue
 			}
-			if h := hash(c, lo+k); r.seen.several(h) {
-				r.multi[u] = append(r.multi[u], multi{h, i, int32(lo + k)})
-			}
+			sole = append(sole, i)
 		}
+		lists[k] = sole
 	}
 	return nil
 }

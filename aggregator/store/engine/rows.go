@@ -32,23 +32,20 @@ func (x *batch) reset(b *column.Block, step, counters int) {
 
 // batches gives fn the connections whose newest record is in a unit, step by step.
 func (r *run) batches(u int, x *batch, fn func(*batch) error) error {
+	over := r.over[u]
+	lo, lists := r.lists[u].lo, r.lists[u].rows
+	if len(over) == 0 && empty(lists) {
+		return nil
+	}
 	b, err := r.block(u, r.all)
 	if b == nil || err != nil {
 		return err
 	}
-	lo, lists := r.items(b)
-	over := r.over[u]
 	slices.SortFunc(over, func(a, o override) int { return int(a.step) - int(o.step) })
-	conn := b.Cols[flow.FConnID]
 	for k, list := range lists {
 		step := lo + k
 		x.reset(b, step, len(r.counters))
-		for _, i := range list {
-			if c, ok := num(conn, i); ok && r.seen.several(hash(c, step)) {
-				continue
-			}
-			x.rows = append(x.rows, i)
-		}
+		x.rows = append(x.rows, list...)
 		r.shares(x)
 		for len(over) > 0 && int(over[0].step) == step {
 			x.add(r, &over[0])
@@ -61,6 +58,15 @@ func (r *run) batches(u int, x *batch, fn func(*batch) error) error {
 		}
 	}
 	return nil
+}
+
+func empty(lists [][]int32) bool {
+	for _, l := range lists {
+		if len(l) > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // shares fills in what the rows of one record have: the shares of their deltas.
