@@ -5,7 +5,7 @@ declare -A package=(
 	[ip]=iproute2 [nsenter]=util-linux [nft]=nftables [conntrack]=conntrack [ping]=iputils-ping
 	[nfcapd]=nfdump [nfacctd]=pmacct [softflowd]=softflowd [tshark]=tshark
 	[ovs-vsctl]=openvswitch-switch [ovsdb-server]=openvswitch-switch
-	[etcd]=etcd-server [openssl]=openssl [git]=git
+	[g++]=g++ [etcd]=etcd-server [openssl]=openssl [git]=git
 )
 missing=()
 for tool in "${!package[@]}"; do

@@ -125,6 +125,7 @@ func show(v float64, unit string) string {
 // items are the bars, in the order in which a flow meets the code.
 func items() []item {
 	const ct, ipfix, correlate = "./exporter/conntrack", "./api/ipfix", "./aggregator/correlate"
+	const engine = "./aggregator/store/engine"
 	const million = "^BenchmarkCorrelate$/^weir$/^conns=1000000$"
 	return []item{
 		{name: "conntrack-dump", pkg: ct, bench: "^BenchmarkDump$", ours: "Dump/weir", anchor: "Dump/ti-mo", unit: "cpu-us/entry", min: 1 / 0.45},
@@ -140,6 +141,10 @@ func items() []item {
 		{name: "collect-goflow2", pkg: "./aggregator", bench: "^BenchmarkCollectCorrelate$", ours: "CollectCorrelate/weir", anchor: "CollectCorrelate/goflow2", unit: "cpu-ns/record", min: 1},
 		{name: "collect-nfacctd", pkg: "./aggregator", bench: "^BenchmarkCollectCorrelate$", ours: "CollectCorrelate/weir", anchor: "CollectCorrelate/nfacctd", unit: "cpu-ns/record", min: 1},
 		{name: "collect-nfacctd-steady", pkg: "./aggregator", bench: "^BenchmarkCollectCorrelate$", ours: "CollectCorrelate/weir-steady", anchor: "CollectCorrelate/nfacctd-steady", unit: "cpu-ns/record", min: 1},
+		{name: "history-ingest", pkg: engine, bench: "^BenchmarkIngest$", ours: "Ingest", unit: "cpu-us/row", limit: 6.66, times: "1x"},
+		{name: "history-disk", pkg: engine, bench: "^BenchmarkIngest$", ours: "Ingest", unit: "B/row", limit: 50, times: "1x"},
+		{name: "history-query-5m", pkg: engine, bench: "^BenchmarkQuery(5m|6h)$", ours: "Query5m", unit: "p90-ms", limit: 150, times: "5x"},
+		{name: "history-query-6h", pkg: engine, bench: "^BenchmarkQuery(5m|6h)$", ours: "Query6h", unit: "p90-ms", limit: 500, times: "5x"},
 		{name: "growth-table", pkg: ct, bench: "^BenchmarkDumpGrowth$", ours: "DumpGrowth", unit: "cpu-us/entry", growth: true},
 		{name: "growth-sessions", pkg: "./aggregator/collect", bench: "^BenchmarkSessions$", ours: "Sessions", unit: "cpu-ns/record", growth: true},
 		{name: "growth-sessions-memory", pkg: "./aggregator/collect", bench: "^BenchmarkSessions$", ours: "Sessions", unit: "B/session", growth: true},

@@ -160,7 +160,7 @@ var both = []struct{ weir, cols, sql string }{
 // inSQL gives the question of a range, one connection a row, and plain.
 func inSQL(cols, text, files, inRange string) (folded, plain string) {
 	var newest []string
-	for _, c := range strings.Fields(cols) {
+	for c := range strings.FieldsSeq(cols) {
 		newest = append(newest, fmt.Sprintf(`arg_max(%q, "end") %q`, c, c))
 	}
 	for _, c := range []string{"bytes_delta", "reverse_bytes_delta", "packets_delta"} {
@@ -263,12 +263,12 @@ func appendAll(t *testing.T, n uint64) time.Duration {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	t.Cleanup(func() { _ = c.Close() })
 	conn, err := c.Connect(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	t.Cleanup(func() { _ = conn.Close() })
 	h := flowtest.NewHistory()
 	var r flow.Record
 	h.Record(0, &r)

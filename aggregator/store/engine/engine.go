@@ -55,6 +55,7 @@ type run struct {
 	stats  *query.Stats
 
 	counters []int // of query.Counters, which are needed
+	times    bool  // since or end are asked for
 	first    bool  // whether a connection was opened in the range is needed
 	base     []flow.FieldID
 	fold     []flow.FieldID // base and what folding needs
@@ -120,6 +121,7 @@ func (r *run) needs(listing bool) {
 		}
 	}
 	r.first = r.first || listing || want.Has(flow.FFirst)
+	r.times = r.first || want.Has(flow.FSince) || want.Has(flow.FEnd)
 	r.base = []flow.FieldID{flow.FConnID, flow.FSince, flow.FEnd}
 	for i, c := range query.Counters {
 		if listing || want.Has(c.Total) {
@@ -190,6 +192,30 @@ func (r *run) wants(n query.Node, m *flow.Mask) {
 
 // units are the blocks of the history and, last, what is live.
 func (r *run) units() int { return r.view.Len() + 1 }
+
+// inside says that all of a unit lies in the range, so that neither its rows' times nor
+// the shares of their deltas need be looked at.
+func (r *run) inside(u int) bool {
+	if r.every > 0 || u == r.view.Len() {
+		return false
+	}
+	lo, hi := r.view.Span(u)
+	return lo >= r.req.Since && hi < r.req.Until
+}
+
+// fewer leaves the columns of time out of fields where a unit does not need them.
+func (r *run) fewer(u int, fields []flow.FieldID) []flow.FieldID {
+	if !r.inside(u) {
+		return fields
+	}
+	out := make([]flow.FieldID, 0, len(fields))
+	for _, f := range fields {
+		if f != flow.FSince && f != flow.FEnd || r.times {
+			out = append(out, f)
+		}
+	}
+	return out
+}
 
 // block gives a unit's columns; nil where it has no rows, or its segment is damaged.
 func (r *run) block(u int, fields []flow.FieldID) (*column.Block, error) {

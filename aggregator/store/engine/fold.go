@@ -118,7 +118,7 @@ func (r *run) probeAll(ctx context.Context) (*bitset, error) {
 	}
 	hashes := make([][]uint64, r.units())
 	err := r.each(ctx, func(_, u int) error {
-		b, err := r.block(u, r.probe)
+		b, err := r.block(u, r.fewer(u, r.probe))
 		if b == nil || err != nil {
 			return err
 		}
@@ -172,7 +172,7 @@ func (r *run) foldAll(ctx context.Context) error {
 		return err
 	}
 	err = r.each(ctx, func(_, u int) error {
-		b, err := r.block(u, r.probe[:3])
+		b, err := r.block(u, r.fewer(u, r.probe[:3]))
 		if b == nil || err != nil {
 			return err
 		}
@@ -204,7 +204,7 @@ func (r *run) foldAll(ctx context.Context) error {
 	}
 	sets := make([]*bitset, max(1, runtime.GOMAXPROCS(0)))
 	err = r.each(ctx, func(w, u int) error {
-		b, err := r.block(u, r.probe[:3])
+		b, err := r.block(u, r.probe[:1])
 		if b == nil || err != nil {
 			return err
 		}
@@ -246,7 +246,7 @@ func (r *run) foldAll(ctx context.Context) error {
 // gather moves the records of a unit whose connection may have several to a list of
 // their own.
 func (r *run) gather(_, u int) error {
-	b, err := r.block(u, r.probe[:3])
+	b, err := r.block(u, r.probe[:1])
 	if b == nil || err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ func (r *run) batches(u int, x *batch, fn func(*batch) error) error {
 	if len(over) == 0 && empty(lists) {
 		return nil
 	}
-	b, err := r.block(u, r.all)
+	b, err := r.block(u, r.fewer(u, r.all))
 	if b == nil || err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func (r *run) batches(u int, x *batch, fn func(*batch) error) error {
 		step := lo + k
 		x.reset(b, step, len(r.counters))
 		x.rows = append(x.rows, list...)
-		r.shares(x)
+		r.shares(x, r.inside(u))
 		for len(over) > 0 && int(over[0].step) == step {
 			x.add(r, &over[0])
 			over = over[1:]
@@ -69,8 +69,9 @@ func empty(lists [][]int32) bool {
 	return true
 }
 
-// shares fills in what the rows of one record have: the shares of their deltas.
-func (r *run) shares(x *batch) {
+// shares fills in what the rows of one record have: the shares of their deltas, which are
+// the deltas where the unit is inside the range.
+func (r *run) shares(x *batch, inside bool) {
 	n := len(x.rows)
 	step := r.steps[x.step]
 	since, end := x.b.Cols[flow.FSince], x.b.Cols[flow.FEnd]
@@ -89,7 +90,7 @@ func (r *run) shares(x *batch) {
 				continue
 			}
 			x.has[k] |= 1 << j
-			if from, to := covered(since, end, i); from < step[0] || to > step[1] {
+			if from, to := covered(since, end, i); !inside && (from < step[0] || to > step[1]) {
 				v = query.Share(v, from, to, step[0], step[1])
 			}
 			out[k] = v
