@@ -10,6 +10,7 @@ import (
 
 	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/exporter/conntrack"
+	"github.com/weirnet/weir/exporter/outcome"
 	"github.com/weirnet/weir/exporter/pressure"
 	"github.com/weirnet/weir/exporter/track"
 	"github.com/weirnet/weir/internal/canary"
@@ -54,6 +55,11 @@ type Exporter struct {
 	tr      *track.Tracker
 	rec     flow.Record
 	told    track.Stats // what the ledger has been told
+	join    *outcome.Joiner
+	joined  outcome.Stats // what the ledger has been told of it
+	proofs  *ledger.Stage
+	inbox   chan []outcome.Observation
+	looked  int64 // when the attempts were looked at, ms
 	now     int64
 	seen    *ledger.Stage
 	tracked *ledger.Stage
@@ -74,6 +80,7 @@ type State struct {
 	Gaps        uint64
 	Ready       bool // the first dump was made
 	Pressure    pressure.State
+	Outcome     outcome.Stats
 }
 
 // SteadyClock gives a clock that starts at the present time and goes on evenly,
@@ -103,6 +110,10 @@ func New(cfg Config) (*Exporter, error) {
 	cfg.Track.Events = cfg.Source.Events() != nil
 	e := &Exporter{cfg: cfg, now: cfg.Clock(), seen: cfg.Book.Stage("conntrack"), tracked: cfg.Book.Stage("track"), gauge: newGauge(cfg.Owner)}
 	e.tr = track.New(cfg.Track, e.now, e.export)
+	e.join = outcome.New(outcome.Config{}, e.send)
+	e.inbox = make(chan []outcome.Observation, 256)
+	e.proofs = cfg.Book.Stage("outcome")
+	e.proofs.SetHeld(func() ledger.Amount { return ledger.Amount{Records: e.state.Load().Outcome.Held} })
 	e.state.Store(&State{})
 	e.tracked.SetHeld(func() ledger.Amount {
 		s := &e.state.Load().Track
@@ -136,6 +147,9 @@ func (e *Exporter) Run(ctx context.Context) error {
 			if e.batch(b) {
 				next = time.Now() // show what is gone
 			}
+		case list := <-e.inbox:
+			e.time()
+			e.observe(list)
 		case <-tick.C:
 			e.time()
 			if now := time.Now(); !now.Before(next) {
@@ -145,6 +159,10 @@ func (e *Exporter) Run(ctx context.Context) error {
 				next = now.Add(max(e.cfg.Poll, e.st.LastDump.Took*minRest/10))
 			}
 			e.tr.Expire(e.now)
+			if e.now-e.looked >= 1000 {
+				e.looked = e.now
+				e.join.Expire(e.now)
+			}
 			e.publish()
 		}
 	}
@@ -154,6 +172,11 @@ func (e *Exporter) time() { e.now = e.cfg.Clock() }
 
 // export is what the tracker calls.
 func (e *Exporter) export(x *track.Export) {
+	e.join.Join(x)
+	e.send(x)
+}
+
+func (e *Exporter) send(x *track.Export) {
 	e.cfg.Enrich(e.now, x, &e.rec)
 	e.cfg.Sink.Send(&e.rec)
 }
@@ -161,6 +184,24 @@ func (e *Exporter) export(x *track.Export) {
 func (e *Exporter) canary(c *track.Conn) {
 	if e.cfg.Canary != nil && canary.IsConn(c) {
 		e.cfg.Canary(e.now, c)
+	}
+}
+
+// Observed takes what other sources saw of connections, and keeps the list. Safe from
+// any goroutine; where the loop is too busy, it is counted as lost.
+func (e *Exporter) Observed(list []outcome.Observation) {
+	select {
+	case e.inbox <- list:
+	default:
+		a := ledger.Amount{Records: uint64(len(list))}
+		e.proofs.In(a)
+		e.proofs.Lost("loop_busy", a)
+	}
+}
+
+func (e *Exporter) observe(list []outcome.Observation) {
+	for i := range list {
+		e.join.Observe(e.now, &list[i])
 	}
 }
 
@@ -227,7 +268,11 @@ func (e *Exporter) finish() error {
 	if err != nil {
 		err = fmt.Errorf("last read of the connections: %w", err)
 	}
+	for len(e.inbox) > 0 {
+		e.observe(<-e.inbox)
+	}
 	e.tr.Flush(e.now)
+	e.join.Flush(e.now)
 	e.publish()
 	return errors.Join(err, e.cfg.Source.Close())
 }
@@ -257,6 +302,24 @@ func (e *Exporter) drain() {
 	}
 }
 
+// account tells the ledger what came in of other sources, and gives what tells it the
+// rest, once the state says what is held.
+func (e *Exporter) account() (rest func()) {
+	s, t := e.join.Stats(), e.joined
+	n := func(v uint64) ledger.Amount { return ledger.Amount{Records: v} }
+	e.proofs.In(n(s.In - t.In))
+	e.st.Outcome, e.joined = s, s
+	return func() {
+		e.proofs.Out(n(s.Joined + s.Told - t.Joined - t.Told))
+		if v := s.NoConnection - t.NoConnection; v > 0 {
+			e.proofs.Lost("no_connection", n(v))
+		}
+		if v := s.Full - t.Full; v > 0 {
+			e.proofs.Lost("full", n(v))
+		}
+	}
+}
+
 // publish tells the ledger and the metrics what has changed: first what came in,
 // so that the difference is never below zero.
 func (e *Exporter) publish() {
@@ -268,8 +331,10 @@ func (e *Exporter) publish() {
 	in.Records = out.Records // a record comes into being here
 	e.tracked.In(in)
 	e.st.Track = s
+	account := e.account()
 	state := e.st
 	e.state.Store(&state)
 	e.tracked.Out(out)
+	account()
 	*t = s
 }

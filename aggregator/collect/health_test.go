@@ -32,6 +32,10 @@ func TestHealth(t *testing.T) {
 	if h := health(); h.From != first.From || !h.UpTo.After(first.UpTo) {
 		t.Errorf("nothing was lost: %+v after %+v", h, first)
 	}
+	take(row("outcome", "lost", "no_connection", 3), stream)
+	if h := health(); h.From != first.From {
+		t.Errorf("no record was lost: %+v after %+v", h, first)
+	}
 	old := health()
 	again := func(what string) {
 		t.Helper()

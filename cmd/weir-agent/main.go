@@ -78,7 +78,7 @@ type parts struct {
 // stops last.
 func wire(cfg *config.Agent, log *slog.Logger, v buildinfo.Info, src source) (*parts, error) {
 	book := ledger.NewBook()
-	for _, stage := range []string{"conntrack", "track", "send"} { // the order in which flows pass them
+	for _, stage := range []string{"conntrack", "outcome", "track", "send"} { // the order in which flows pass them
 		book.Stage(stage)
 	}
 	reg, err := obs.NewRegistry(v)
@@ -109,6 +109,7 @@ func wire(cfg *config.Agent, log *slog.Logger, v buildinfo.Info, src source) (*p
 		return nil, err
 	}
 	look.loop = loop
+	joinEvidence(seen, loop.Observed)
 	g := &daemon.Group{Log: log, StopTimeout: cfg.StopTimeout}
 	watch := &obs.Server{
 		Config: cfg.Metrics, TLS: keep.metrics, Log: log, Registry: reg, Version: v, NotReady: g.NotReady,

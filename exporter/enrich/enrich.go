@@ -90,6 +90,7 @@ func (e *Enricher) Fill(nowMs int64, x *track.Export, r *flow.Record) {
 	e.fillRelation(r, &src, &dst)
 	e.fillSNAT(c, r, &dst)
 	e.fillPolicy(c, r, &src, &dst, at)
+	fillEvidence(x, r)
 }
 
 // times are the times at which an address is looked up, the preferred one first.
@@ -171,9 +172,11 @@ func (e *Enricher) fillConntrack(x *track.Export, r *flow.Record) {
 	r.SetSeq(x.Seq)
 	r.SetFirst(x.First)
 	r.SetFinal(x.Final)
-	r.SetCTZone(c.Zone)
-	r.SetCTMark(c.Mark)
-	r.SetCTStatus(c.Status)
+	if !c.NoEntry {
+		r.SetCTZone(c.Zone)
+		r.SetCTMark(c.Mark)
+		r.SetCTStatus(c.Status)
+	}
 	if e.cfg.ClusterID != "" {
 		r.SetClusterID(e.cfg.ClusterID)
 	}

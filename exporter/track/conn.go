@@ -22,6 +22,7 @@ type Conn struct {
 	HasTimeout  bool
 	HasTCP      bool
 	Destroyed   bool // from a DESTROY event: these are its last numbers
+	NoEntry     bool // not from conntrack: an attempt that never had an entry (exporter/outcome)
 	NoStatus    bool // the source keeps no IPS_* bits: that SEEN_REPLY is not set says nothing
 	Counters    Counters
 }
@@ -39,4 +40,11 @@ type Export struct {
 	Final    bool
 	Outcome  flow.Outcome
 	Evidence flow.Evidence
+	// What other sources than conntrack add (exporter/outcome).
+	ResetBy        flow.ResetBy
+	Denied         uint32          // packets that a rule denied, as it logged them; 0 for none
+	Action         flow.RuleAction // of that rule
+	Policy, Rule   string          // as the rule's log names them
+	Retransmits    uint32          // SYNs that the client sent again; valid with HasRetransmits
+	HasRetransmits bool
 }

@@ -28,6 +28,9 @@ func hashKey(seed uint64, t *flow.Tuple, zone uint16) uint64 {
 	return mix(h^rest^mulB, seed|1) ^ mix(h^mulC, rest^mulA)
 }
 
+// ConnID is the number of a connection that is in no table.
+func ConnID(c *Conn) uint64 { return connID(c, 0) }
+
 // connID is the number of a connection, the same after a restart: a hash of
 // tuple, zone and start. Where the kernel keeps no start its id stands in, and
 // where there is no id either the time at which it was first seen.

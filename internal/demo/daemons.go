@@ -90,6 +90,7 @@ func agentConfig(w *world, n *node) map[string]any {
 		"dns":       map[string]any{"enabled": true},
 		"icmp":      map[string]any{"enabled": true},
 		"sockets":   map[string]any{"enabled": true, "interval": "1s", "netns": spaces},
+		"nflog":     map[string]any{"enabled": true, "prefixes": []any{map[string]any{"group": logGroup, "prefix": logPrefix}}},
 		"names":     map[string]any{"source": "manifests", "manifests": runDir + "/manifests", "cidrs": runDir + "/names.txt"},
 		"send": map[string]any{
 			"aggregators": []string{collectAddr}, "transport": "tls", "serverName": "weir-aggregator",

@@ -32,6 +32,9 @@ func record(w *world, s *shape, port uint16, o flow.Outcome) flow.Record {
 	if o != flow.OutcomeUnknown {
 		r.SetOutcome(o)
 	}
+	if i := slices.Index(flow.ResetByWords, s.by); i > 0 {
+		r.SetResetBy(flow.ResetBy(i))
+	}
 	r.SetSeenBy(flow.SeenByBoth)
 	switch name, via, _ := strings.Cut(s.named, " by "); {
 	case s.kind == udpDNS:
@@ -58,9 +61,7 @@ func TestReport(t *testing.T) {
 	made := map[string]int{}
 	for i, s := range shapes() {
 		made[s.name] = 1
-		if s.blind == "" {
-			good[s.name] = record(w, &s, uint16(20000+i), outcome[s.want[0]])
-		}
+		good[s.name] = record(w, &s, uint16(20000+i), outcome[s.want[0]])
 	}
 	for _, c := range []struct {
 		name   string
@@ -68,13 +69,18 @@ func TestReport(t *testing.T) {
 		faults int
 		says   string
 	}{
-		{"all well", func(map[string]flow.Record, map[string]int) {}, 0, "not seen: a SYN dropped"},
+		{"all well", func(map[string]flow.Record, map[string]int) {}, 0, "refused 1; by path 1"},
 		{"one shape missing", func(m map[string]flow.Record, _ map[string]int) { delete(m, "udp-echo") }, 1, "none arrived"},
 		{"wrong outcome", func(m map[string]flow.Record, _ map[string]int) {
 			r := m["tcp-reset"]
 			r.SetOutcome(flow.OutcomeOK)
 			m["tcp-reset"] = r
 		}, 1, "want outcome reset"},
+		{"refused by another", func(m map[string]flow.Record, _ map[string]int) {
+			r := m["tcp-rejected-rst"]
+			r.SetResetBy(flow.ResetByDst)
+			m["tcp-rejected-rst"] = r
+		}, 1, "want it refused by path"},
 		{"a name from the file where DNS knows one", func(m map[string]flow.Record, _ map[string]int) {
 			r := m["udp-external"]
 			r.SetDstName("payments.example")

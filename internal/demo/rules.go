@@ -19,6 +19,12 @@ func fabricRules() string {
 `, portLossy, portLostReply)
 }
 
+// Where the nodes' rules log what they deny, as a cluster's would.
+const (
+	logGroup  = 5
+	logPrefix = "DENY:"
+)
+
 // nodeRules are a node's: Services and node ports by destination NAT, source NAT
 // towards the outside, and the policies that deny.
 func nodeRules(w *world, n *node) string {
@@ -47,13 +53,13 @@ func nodeRules(w *world, n *node) string {
 	chain deny {
 		type filter hook forward priority filter
 		ct state established,related accept
-		iifname "eth0" tcp dport %d drop
-		iifname "eth0" tcp dport %d reject with icmpx type admin-prohibited
-		iifname "eth0" tcp dport %d reject with tcp reset
-		oifname "eth0" tcp dport %d drop
+		iifname "eth0" tcp dport %[1]d log group %[5]d prefix "%[6]sguard-db" drop
+		iifname "eth0" tcp dport %[2]d reject with icmpx type admin-prohibited
+		iifname "eth0" tcp dport %[3]d reject with tcp reset
+		oifname "eth0" tcp dport %[4]d log group %[5]d prefix "%[6]sno-egress" drop
 	}
 }
-`, portDropped, portRejected, portRejectRST, portDenied)
+`, portDropped, portRejected, portRejectRST, portDenied, logGroup, logPrefix)
 	return b.String()
 }
 

@@ -22,8 +22,8 @@ const (
 	icmpEcho   kind = "icmp-echo"
 )
 
-// shape is one kind of traffic: who makes it, where it goes, and what conntrack
-// alone can prove of it.
+// shape is one kind of traffic: who makes it, where it goes, and what can be
+// proven of it.
 type shape struct {
 	name   string
 	kind   kind
@@ -35,7 +35,9 @@ type shape struct {
 	every  time.Duration
 	want   []string // outcomes that are right for it
 	named  string   // name of its server and where that is from, or what its DNS flows got
-	blind  string   // why conntrack cannot see it; then want is empty
+	// noEntry says that its own node denies it, which leaves no conntrack entry.
+	noEntry bool
+	by      string // who refused or reset it, where that can be proven
 }
 
 const (
@@ -71,8 +73,8 @@ func shapes() []shape {
 		{name: "tcp-short", kind: tcpShort, from: frontend, to: apiB, server: 7001, every: often, want: ok},
 		{name: "tcp-long", kind: tcpLong, from: frontend, to: db, server: 7002, every: often, want: ok},
 		{name: "tcp-service", kind: tcpShort, from: frontend, to: "svc/api", port: 80, server: 8080, every: often, want: ok},
-		{name: "tcp-refused", kind: tcpAttempt, from: cart, to: apiB, server: 7006, every: rare, want: []string{"refused"}},
-		{name: "tcp-dropped", kind: tcpAttempt, from: cart, to: db, server: portDropped, every: rare, want: []string{"unanswered"}},
+		{name: "tcp-refused", kind: tcpAttempt, from: cart, to: apiB, server: 7006, every: rare, want: []string{"refused"}, by: "dst"},
+		{name: "tcp-dropped", kind: tcpAttempt, from: cart, to: db, server: portDropped, every: rare, want: []string{"denied"}},
 		{name: "tcp-external", kind: tcpShort, from: frontend, to: outside, server: 443, every: calm, want: ok, named: "payments.example by cidr"},
 		{name: "udp-echo", kind: udpEcho, from: frontend, to: apiC, server: 7101, every: calm, want: ok},
 		{name: "udp-service", kind: udpDNS, from: cart, to: "svc/dns", port: 53, server: 5353, every: calm, want: ok, named: "api.example.com noerror"},
@@ -93,12 +95,12 @@ func shapes() []shape {
 		{name: "tcp-nodeport", kind: tcpShort, from: outside, to: "nodeport/web", port: 30081, server: 8081, every: calm, want: ok},
 		{name: "tcp-reset", kind: tcpReset, from: frontend, to: apiC, server: 7011, every: calm, want: []string{"reset"}},
 		{name: "tcp-vanished", kind: tcpVanish, from: cart, to: apiC, server: 7012, every: rare, want: []string{"timed_out"}},
-		{name: "tcp-rejected", kind: tcpAttempt, from: cart, to: db, server: portRejected, every: rare, want: []string{"unanswered", "refused"}},
-		{name: "tcp-rejected-rst", kind: tcpAttempt, from: cart, to: db, server: portRejectRST, every: rare, want: []string{"refused"}},
-		{name: "tcp-half-open", kind: tcpAttempt, from: cart, to: apiC, server: portLostReply, every: rare, want: []string{"unanswered", "timed_out", "path_loss"}},
+		{name: "tcp-rejected", kind: tcpAttempt, from: cart, to: db, server: portRejected, every: rare, want: []string{"refused"}, by: "path"},
+		{name: "tcp-rejected-rst", kind: tcpAttempt, from: cart, to: db, server: portRejectRST, every: rare, want: []string{"refused"}, by: "path"},
+		{name: "tcp-half-open", kind: tcpAttempt, from: cart, to: apiC, server: portLostReply, every: rare, want: []string{"path_loss"}},
 		{name: "udp-unanswered", kind: udpSilent, from: frontend, to: db, server: 7102, every: calm, want: []string{"unanswered"}},
 		{name: "udp-external", kind: udpEcho, from: cart, to: outside, server: 123, every: calm, want: ok, named: "api.example.com by dns"},
-		{name: "tcp-denied-at-source", kind: tcpAttempt, from: cart, to: apiC, server: portDenied, every: rare, blind: "a SYN dropped at its own node leaves no entry"},
+		{name: "tcp-denied-at-source", kind: tcpAttempt, from: cart, to: apiC, server: portDenied, every: rare, want: []string{"denied"}, noEntry: true},
 	} {
 		s.family = 4
 		list = append(list, s)

@@ -1,0 +1,315 @@
+// Package outcome adds what other sources prove to what conntrack knows of a
+// connection, and tells of the attempts that conntrack never knew.
+//
+// Idea: a rule that denies a SYN at its own node leaves no conntrack entry; the
+// rule's log and the client's socket still show it. Each observation waits for an
+// export of its connection (Join). What no export takes within the hold time was no
+// connection: it is told on its own, once, its repeats counted.
+//
+// In: Observation values, the tracker's exports and the time in milliseconds. Out:
+// amended exports, and exports of their own (Conn.NoEntry) through the function given
+// to New. It does no I/O, reads no clock and starts no goroutine; the number of
+// attempts held is bounded, and what finds no room is counted.
+//
+// An ICMP error is hearsay: it is taken for a connection that is known otherwise, and
+// never makes a record. If we die here, what waited is lost; a client that goes on
+// trying is seen again.
+package outcome
+
+import (
+	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/exporter/track"
+)
+
+// Kind is what was observed.
+type Kind uint8
+
+// The kinds.
+const (
+	Attempt Kind = iota + 1 // a socket in SYN_SENT; Tuple is as the client dialled it
+	Denial                  // a packet that a rule denied; Tuple is the packet's at that rule
+	Error                   // an ICMP error; Tuple is the packet that it quotes
+)
+
+// Observation is one thing seen of one connection.
+type Observation struct {
+	Kind         Kind
+	TimeMs       int64
+	Tuple        flow.Tuple
+	Retransmits  uint32          // Attempt: SYNs sent again so far
+	Action       flow.RuleAction // Denial: drop or reject
+	Policy, Rule string          // Denial: as the rule's prefix names them
+	Means        flow.Outcome    // Error: refused or path_loss
+	From         [16]byte        // Error: who sent it
+}
+
+// Config of a Joiner, times in ms. Zero values give the defaults.
+type Config struct {
+	HoldMs  int64 // how long an observation waits for its connection's export; 12000
+	AgainMs int64 // what is told already is told again, with its repeats, this often; 30000
+	QuietMs int64 // and is over after so long without another; 70000, more than the 64 s between the last two SYNs
+	Max     int   // attempts held; 65536
+}
+
+// Stats counts observations: In = Joined + Told + NoConnection + Full + held.
+type Stats struct {
+	In           uint64
+	Joined       uint64 // became part of a connection's record
+	Told         uint64 // became part of a record of their own
+	NoConnection uint64 // ICMP errors for connections that nobody knows
+	Full         uint64 // found no room
+	Records      uint64 // records of their own
+	Attempts     int    // held now
+	Held         uint64 // observations that are part of no record yet
+}
+
+// key is a client's end. A TCP port of a client has one connection at a time, so the
+// address dialled and the endpoint behind it meet under it; for others the server
+// belongs to it.
+type key struct {
+	src, dst [16]byte
+	sport    uint16
+	dport    uint16
+	proto    uint8
+}
+
+const protoTCP = 6
+
+func keyOf(t *flow.Tuple) key {
+	k := key{src: t.Src, sport: t.SrcPort, proto: t.Proto}
+	if t.Proto != protoTCP {
+		k.dst, k.dport = t.Dst, t.DstPort
+	}
+	return k
+}
+
+// attempt is all that was seen of one.
+type attempt struct {
+	firstMs, lastMs, toldMs int64
+	dialled, endpoint       flow.Tuple // zero where not seen
+	tries                   uint32     // observations of the socket
+	retransmits             uint32
+	denied                  uint32
+	action                  flow.RuleAction
+	policy, rule            string
+	means                   flow.Outcome
+	from                    [16]byte
+	seq                     uint32
+	held                    uint64 // observations that are part of no record yet
+	joined                  bool
+}
+
+// Joiner is the state. One goroutine owns it.
+type Joiner struct {
+	cfg   Config
+	emit  func(*track.Export)
+	m     map[key]*attempt
+	stats Stats
+	conn  track.Conn
+	out   track.Export
+}
+
+// New makes an empty Joiner that gives records of attempts to emit.
+func New(cfg Config, emit func(*track.Export)) *Joiner {
+	def := func(p *int64, v int64) {
+		if *p <= 0 {
+			*p = v
+		}
+	}
+	def(&cfg.HoldMs, 12_000)
+	def(&cfg.AgainMs, 30_000)
+	def(&cfg.QuietMs, 70_000)
+	if cfg.Max <= 0 {
+		cfg.Max = 1 << 16
+	}
+	return &Joiner{cfg: cfg, emit: emit, m: map[key]*attempt{}}
+}
+
+// Stats gives the counts.
+func (j *Joiner) Stats() Stats {
+	s := j.stats
+	s.Attempts = len(j.m)
+	return s
+}
+
+// Observe takes one observation.
+func (j *Joiner) Observe(nowMs int64, o *Observation) {
+	j.stats.In++
+	k := keyOf(&o.Tuple)
+	a := j.m[k]
+	if a != nil && (o.TimeMs-a.lastMs > j.cfg.QuietMs || a.elsewhere(o)) {
+		j.finish(nowMs, k, a)
+		a = nil
+	}
+	if a == nil {
+		if len(j.m) >= j.cfg.Max {
+			j.stats.Full++
+			return
+		}
+		a = &attempt{firstMs: o.TimeMs}
+		j.m[k] = a
+	}
+	a.lastMs = max(a.lastMs, o.TimeMs)
+	a.held++
+	j.stats.Held++
+	switch o.Kind {
+	case Attempt:
+		a.dialled, a.retransmits = o.Tuple, max(a.retransmits, o.Retransmits)
+		a.tries++
+	case Denial:
+		a.endpoint, a.action, a.policy, a.rule = o.Tuple, o.Action, o.Policy, o.Rule
+		a.denied++
+	case Error:
+		a.means, a.from = o.Means, o.From
+		if a.endpoint == (flow.Tuple{}) {
+			a.endpoint = o.Tuple
+		}
+	}
+}
+
+// elsewhere tells whether o is of another connection than what was seen before.
+func (a *attempt) elsewhere(o *Observation) bool {
+	was := a.endpoint
+	if o.Kind == Attempt {
+		was = a.dialled
+	}
+	return was != (flow.Tuple{}) && was != o.Tuple
+}
+
+// Join adds to an export what was observed of its connection.
+func (j *Joiner) Join(x *track.Export) {
+	if len(j.m) == 0 {
+		return
+	}
+	c := x.Conn
+	outside := c.Reply.Reverse() // the client as it was translated, the endpoint
+	for _, t := range [...]flow.Tuple{c.Orig, {Src: c.Orig.Src, SrcPort: c.Orig.SrcPort, Dst: c.Reply.Src, DstPort: c.Reply.SrcPort, Proto: c.Orig.Proto}, outside} {
+		if a := j.m[keyOf(&t)]; a != nil && a.of(x) {
+			j.take(a, x)
+		}
+	}
+}
+
+// of tells whether what was seen is of that connection: its server, and its time.
+func (a *attempt) of(x *track.Export) bool {
+	c := x.Conn
+	server := func(t *flow.Tuple) bool {
+		return *t == (flow.Tuple{}) || t.Dst == c.Orig.Dst && t.DstPort == c.Orig.DstPort || t.Dst == c.Reply.Src && t.DstPort == c.Reply.SrcPort
+	}
+	const slack = 1000 // ms; the sources' clocks are the kernel's, read at different times
+	return server(&a.dialled) && server(&a.endpoint) &&
+		(x.StartMs == 0 || a.lastMs >= x.StartMs-slack) && (c.Stop == 0 || a.firstMs <= c.Stop/1e6+slack)
+}
+
+func (j *Joiner) take(a *attempt, x *track.Export) {
+	j.stats.Joined += a.held
+	j.stats.Held -= a.held
+	a.held, a.joined = 0, true
+	if a.denied > 0 {
+		x.Denied, x.Action, x.Policy, x.Rule = a.denied, a.action, a.policy, a.rule
+	}
+	c := x.Conn
+	answered := x.Outcome == flow.OutcomeOK || x.Outcome == flow.OutcomeReset || c.Status&track.StatusSeenReply != 0
+	switch {
+	case answered: // what was denied or failed later did not decide it
+	case a.denied > 0:
+		x.Outcome, x.Evidence = flow.OutcomeDenied, x.Evidence|flow.EvidenceNFLOG
+	case a.means != flow.OutcomeUnknown && (x.Outcome == flow.OutcomeUnanswered || x.Outcome == flow.OutcomeUnknown):
+		x.Outcome, x.Evidence = a.means, x.Evidence|flow.EvidencePacket
+		if a.means == flow.OutcomeRefused {
+			x.ResetBy = flow.ResetByPath
+			if a.from == c.Reply.Src || a.from == c.Orig.Dst {
+				x.ResetBy = flow.ResetByDst
+			}
+		}
+	}
+	if a.tries > 0 {
+		x.HasRetransmits, x.Retransmits = true, a.retransmits
+		x.Evidence |= socketProves(x.Outcome)
+	}
+}
+
+// socketProves: a socket in SYN_SENT shows that no answer came.
+func socketProves(o flow.Outcome) flow.Evidence {
+	switch o {
+	case flow.OutcomeUnanswered, flow.OutcomeDenied, flow.OutcomeAttempt:
+		return flow.EvidenceSocket
+	default:
+		return 0
+	}
+}
+
+// Expire tells what waited long enough for a connection, what has new repeats, and
+// forgets what is over. It looks at all that is held: call it about once a second.
+func (j *Joiner) Expire(nowMs int64) {
+	for k, a := range j.m {
+		switch {
+		case nowMs-a.lastMs >= j.cfg.QuietMs:
+			j.finish(nowMs, k, a)
+		case a.joined, a.held == 0:
+		case a.seq == 0 && nowMs-a.firstMs >= j.cfg.HoldMs, a.seq > 0 && nowMs-a.toldMs >= j.cfg.AgainMs:
+			j.tell(nowMs, a, false)
+		}
+	}
+}
+
+// finish forgets an attempt, and tells what of it is in no record yet. Where nothing is
+// new it says nothing: a last word after a minute would be of a connection that the
+// aggregator has forgotten.
+func (j *Joiner) finish(nowMs int64, k key, a *attempt) {
+	delete(j.m, k)
+	if a.joined {
+		j.stats.Joined += a.held
+		j.stats.Held -= a.held
+		return
+	}
+	if a.held > 0 {
+		j.tell(nowMs, a, true)
+	}
+}
+
+// Flush tells all that waits.
+func (j *Joiner) Flush(nowMs int64) {
+	for k, a := range j.m {
+		j.finish(nowMs, k, a)
+	}
+}
+
+func (j *Joiner) tell(nowMs int64, a *attempt, final bool) {
+	j.stats.Held -= a.held
+	if a.denied == 0 && a.tries == 0 {
+		j.stats.NoConnection += a.held
+		a.held = 0
+		return
+	}
+	j.stats.Told += a.held
+	a.held = 0
+	dialled, endpoint := a.dialled, a.endpoint
+	if a.tries == 0 {
+		dialled = endpoint
+	}
+	if endpoint == (flow.Tuple{}) {
+		endpoint = dialled
+	}
+	j.conn = track.Conn{Orig: dialled, Reply: endpoint.Reverse(), Start: a.firstMs * 1e6, NoEntry: true}
+	x := &j.out
+	*x = track.Export{
+		Conn: &j.conn, ConnID: track.ConnID(&j.conn), Seq: a.seq, StartMs: a.firstMs, EndMs: a.lastMs,
+		Reason: flow.EndReasonActive, First: a.seq == 0, Final: final, Outcome: flow.OutcomeAttempt,
+	}
+	if final {
+		x.Reason = flow.EndReasonEnd
+	}
+	if a.denied > 0 {
+		x.Outcome, x.Evidence = flow.OutcomeDenied, flow.EvidenceNFLOG
+		x.Denied, x.Action, x.Policy, x.Rule = a.denied, a.action, a.policy, a.rule
+	}
+	if a.tries > 0 {
+		x.HasRetransmits, x.Retransmits = true, a.retransmits
+		x.Evidence |= socketProves(x.Outcome)
+	}
+	a.seq++
+	a.toldMs = nowMs
+	j.stats.Records++
+	j.emit(x)
+}
