@@ -44,6 +44,13 @@ func TestDocs(t *testing.T) {
 			}
 		}
 	}
+	for _, list := range [][]flow.Alias{flow.Aliases, flow.PrefixAliases, flow.EndAliases} {
+		for _, a := range list {
+			if a.Alias != "src.scope" && !strings.Contains(string(b), "`"+a.Alias+"`") {
+				t.Errorf("docs/query.md does not name %s, another name of %s", a.Alias, a.Name)
+			}
+		}
+	}
 	if queries < 10 || errors < 3 {
 		t.Errorf("%d queries and %d errors were found in docs/query.md", queries, errors)
 	}

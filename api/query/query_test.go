@@ -205,3 +205,64 @@ func TestTopAddsUp(t *testing.T) {
 		t.Errorf("the steps hold %d, the range holds %d", stepped, all)
 	}
 }
+
+// FuzzMerge: whatever another aggregator sends is merged or refused, and the answer can be
+// written.
+func FuzzMerge(f *testing.F) {
+	rng := rand.New(rand.NewPCG(11, 12))
+	recs := querytest.Records(rng, 60)
+	texts := []string{"| stats conns, sum(bytes), p95(rtt), uniq(src.pod), min(bytes), max(start) by src.ns every 1m | top 2", "cart | sort bytes"}
+	queries := make([]*query.Query, 0, len(texts))
+	for i, text := range texts {
+		q, err := query.Parse(text)
+		if err != nil {
+			f.Fatal(err)
+		}
+		queries = append(queries, q)
+		a, err := query.NewAnswer(q, querytest.Base, querytest.Base+querytest.Span, query.DefaultLimits())
+		if err != nil {
+			f.Fatal(err)
+		}
+		e, err := query.NewEvaluator(a)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for k := range recs {
+			if err := e.Add(&recs[k]); err != nil {
+				f.Fatal(err)
+			}
+		}
+		if err := e.Finish(); err != nil {
+			f.Fatal(err)
+		}
+		b, err := json.Marshal(a.Part())
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b, i)
+	}
+	f.Add([]byte(`{"groups":[null]}`), 0)
+	f.Add([]byte(`{"groups":[{"key":[{}],"accs":[{},{},{"n":1,"sketch":{"positive":{"99999":1}}},{},{},{}]}]}`), 0)
+	f.Fuzz(func(t *testing.T, data []byte, which int) {
+		var p query.Part
+		if len(data) > 1<<16 || json.Unmarshal(data, &p) != nil {
+			return
+		}
+		a, err := query.NewAnswer(queries[uint(which)%uint(len(queries))], querytest.Base, querytest.Base+querytest.Span, query.DefaultLimits())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if a.Merge(&p) != nil {
+				return
+			}
+		}
+		res, err := a.Result(0)
+		if err != nil {
+			return
+		}
+		if _, err := json.Marshal(res); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

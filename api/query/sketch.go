@@ -12,6 +12,9 @@ const SketchError = 0.01
 // sketchGamma is the ratio of the bounds of a bin (Masson, Rim, Lee: DDSketch, VLDB 2019).
 const sketchGamma = (1 + SketchError) / (1 - SketchError)
 
+// maxBin is above the bin of every number of 128 bits.
+const maxBin = 4500
+
 // Sketch counts numbers in bins whose width grows with the number, so that quantiles
 // have a bounded relative error and sketches merge exactly. Whole numbers of 64 bits
 // need at most 2,219 bins a sign.
@@ -43,6 +46,7 @@ func bin(v float64) int32 { return int32(math.Ceil(math.Log(v) / math.Log(sketch
 
 // middle is the value of a bin that is nearest, relatively, to all in it.
 func middle(bin int32) float64 {
+	bin = max(0, min(bin, maxBin)) // from another aggregator it may be anything
 	return 2 * math.Pow(sketchGamma, float64(bin)) / (sketchGamma + 1)
 }
 

@@ -123,6 +123,9 @@ func (t *Table) Merge(o *Table) error { return t.MergeGroups(o.Groups()) }
 // MergeGroups adds groups that came from another aggregator.
 func (t *Table) MergeGroups(list []*Group) error {
 	for _, g := range list {
+		if g == nil {
+			return errors.New("a group without content: do all aggregators run one version?")
+		}
 		if len(g.Key) != len(t.stats.By) || len(g.Accs) != len(t.stats.Aggs) {
 			return fmt.Errorf("a group of %d keys and %d aggregates does not fit the query: do all aggregators run one version?", len(g.Key), len(g.Accs))
 		}
