@@ -40,6 +40,7 @@ var atDst = maskOf(
 	flow.FDstKind, flow.FDstZone, flow.FDstWorkload,
 	flow.FIngressPolicy, flow.FIngressPolicyNS, flow.FIngressPolicyType, flow.FIngressRule, flow.FIngressAction,
 	flow.FIngressPolicyUID, flow.FIngressPolicyUUID, flow.FIngressPriority, flow.FIngressRuleID, flow.FIngressRevision,
+	flow.FDstListen, flow.FDstListens, flow.FDstBacklog, flow.FDstBacklogMax,
 )
 
 // zeroAbsent are numbers whose zero a foreign exporter means as "none".

@@ -67,3 +67,46 @@ func TestSocketOfTheServerAlone(t *testing.T) {
 		t.Error("a number that nobody told is there")
 	}
 }
+
+// TestWhoListens: the server's node alone has looked; what it said last counts, and
+// what it does not say any more is not kept.
+func TestWhoListens(t *testing.T) {
+	client := sock(half{end: sideSrc, port: 4000, last: 100, total: 100, delta: 100}, func(*flow.Record) {})
+	server := func(seq uint32, set func(*flow.Record)) *flow.Record {
+		return sock(half{end: sideDst, port: 4000, last: 100 + int64(seq), total: 100, seq: seq}, set)
+	}
+	full := server(0, func(r *flow.Record) {
+		r.SetDstListen(flow.ListenFull)
+		r.SetDstBacklog(2)
+		r.SetDstBacklogMax(1)
+	})
+	none := server(1, func(r *flow.Record) {
+		r.SetDstListen(flow.ListenNone)
+		r.SetDstListens("8080, 53/udp")
+	})
+	for _, c := range []struct {
+		order []*flow.Record
+		want  string
+	}{
+		{[]*flow.Record{client, full}, "backlog full (2 wait, 1 may)"},
+		{[]*flow.Record{full, client}, "backlog full (2 wait, 1 may)"},
+		{[]*flow.Record{full, client, none}, "nobody listens (listens: 8080, 53/udp)"},
+		{[]*flow.Record{none, client}, "nobody listens (listens: 8080, 53/udp)"},
+		{[]*flow.Record{full, client, server(2, func(*flow.Record) {})}, ""},
+		{[]*flow.Record{client}, ""},
+	} {
+		g := newRig(t)
+		for _, r := range c.order {
+			again := *r
+			g.seeRec(&again)
+		}
+		g.drain()
+		r := &g.out[len(g.out)-1]
+		if got := r.ListenText(); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
+		if c.want == "" && (r.Has.Has(flow.FDstListen) || r.Has.Has(flow.FDstBacklog) || r.Has.Has(flow.FDstListens)) {
+			t.Error("a word is there that nobody said")
+		}
+	}
+}

@@ -213,3 +213,19 @@ const (
 
 // LimitedByWords are the words of LimitedBy.
 var LimitedByWords = []string{"unknown", "application", "receiver", "send_buffer", "congestion"}
+
+// Listen says who waits at a port of a server.
+type Listen uint8
+
+// Who may wait there.
+const (
+	ListenUnknown  Listen = iota
+	ListenNone            // nobody
+	ListenOpen            // a socket that takes connections to the address
+	ListenLoopback        // a socket on a loopback address alone: the server for itself
+	ListenOther           // a socket on another address, or of the other IP version, alone
+	ListenFull            // a socket whose accept queue is full: the kernel drops SYNs
+)
+
+// ListenWords are the words of Listen.
+var ListenWords = []string{"unknown", "none", "open", "loopback", "other_address", "full"}

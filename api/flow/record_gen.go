@@ -151,10 +151,14 @@ const (
 	FLimitedBySrc                      // src.limited_by
 	FLimitedByDst                      // dst.limited_by
 	FCanary                            // canary
+	FDstListen                         // dst.listen
+	FDstListens                        // dst.listens
+	FDstBacklog                        // dst.backlog
+	FDstBacklogMax                     // dst.backlog_max
 )
 
 // NumFields is the number of rows of the schema.
-const NumFields = 139
+const NumFields = 143
 
 // Record is one flow record. A field holds a value only where Has says so;
 // otherwise it is its zero value. Units and meaning stand in schema.go.
@@ -300,6 +304,10 @@ type Record struct {
 	LimitedBySrc       LimitedBy  // src.limited_by: what held the client back from sending between the last two looks at its socket
 	LimitedByDst       LimitedBy  // dst.limited_by: what held the server back from sending between the last two looks at its socket
 	Canary             bool       // canary: a connection to a port of the probe (61980 to 61999): weirctl verify opened it, leave it out of totals
+	DstListen          Listen     // dst.listen: who waited at the server's port when its sockets were last read
+	DstListens         string     // dst.listens: where the server's address listens instead: at most 8 ports of the protocol, then +N for N more, and the same port of the other protocol, as in 8080, 53/udp
+	DstBacklog         uint32     // dst.backlog: connections that waited for accept(2) at the server's port (connections)
+	DstBacklogMax      uint32     // dst.backlog_max: how many may wait there: the backlog of listen(2) (connections)
 }
 
 // Offsets gives the place of each field in a Record, in bytes.
@@ -443,6 +451,10 @@ var Offsets = [NumFields]uintptr{
 	unsafe.Offsetof(Record{}.LimitedBySrc),
 	unsafe.Offsetof(Record{}.LimitedByDst),
 	unsafe.Offsetof(Record{}.Canary),
+	unsafe.Offsetof(Record{}.DstListen),
+	unsafe.Offsetof(Record{}.DstListens),
+	unsafe.Offsetof(Record{}.DstBacklog),
+	unsafe.Offsetof(Record{}.DstBacklogMax),
 }
 
 // SetStart sets start and marks it present.
@@ -877,6 +889,18 @@ func (r *Record) SetLimitedByDst(v LimitedBy) { r.LimitedByDst = v; r.Has.Set(FL
 // SetCanary sets canary and marks it present.
 func (r *Record) SetCanary(v bool) { r.Canary = v; r.Has.Set(FCanary) }
 
+// SetDstListen sets dst.listen and marks it present.
+func (r *Record) SetDstListen(v Listen) { r.DstListen = v; r.Has.Set(FDstListen) }
+
+// SetDstListens sets dst.listens and marks it present.
+func (r *Record) SetDstListens(v string) { r.DstListens = v; r.Has.Set(FDstListens) }
+
+// SetDstBacklog sets dst.backlog and marks it present.
+func (r *Record) SetDstBacklog(v uint32) { r.DstBacklog = v; r.Has.Set(FDstBacklog) }
+
+// SetDstBacklogMax sets dst.backlog_max and marks it present.
+func (r *Record) SetDstBacklogMax(v uint32) { r.DstBacklogMax = v; r.Has.Set(FDstBacklogMax) }
+
 // EnumWords gives the words of each enum field, by FieldID; bit sets give the word of each bit.
 var EnumWords = [NumFields][]string{
 	FEndReason:         EndReasonWords,
@@ -900,4 +924,5 @@ var EnumWords = [NumFields][]string{
 	FResetBy:           ResetByWords,
 	FLimitedBySrc:      LimitedByWords,
 	FLimitedByDst:      LimitedByWords,
+	FDstListen:         ListenWords,
 }

@@ -40,9 +40,10 @@ const (
 	reqV2Len = 56 // struct inet_diag_req_v2
 	msgLen   = 72 // struct inet_diag_msg
 
-	diagInfo      = 2 // INET_DIAG_INFO
-	diagSkMemInfo = 7 // INET_DIAG_SKMEMINFO
-	memInfoDrops  = 8 // SK_MEMINFO_DROPS
+	diagInfo      = 2  // INET_DIAG_INFO
+	diagSkMemInfo = 7  // INET_DIAG_SKMEMINFO
+	diagSkV6Only  = 11 // INET_DIAG_SKV6ONLY
+	memInfoDrops  = 8  // SK_MEMINFO_DROPS
 )
 
 // ErrMalformed is what a message gives that is cut short, or whose lengths do not fit.
@@ -165,6 +166,11 @@ func decodeSocket(b []byte, proto uint8, s *Socket) error {
 				}
 				s.HasInfo = true
 			}
+		case diagSkV6Only: // sent unasked, of sockets that wait
+			if len(v) < 1 {
+				return ErrMalformed
+			}
+			s.V6Only = v[0] != 0
 		case diagSkMemInfo:
 			if len(v)%4 != 0 {
 				return ErrMalformed

@@ -10,7 +10,8 @@
 // the server's the one after it.
 //
 // In: namespaces (files that name them), netlink messages. Out: Socket values in
-// the Table, Attempt, Listener, and a status for the node's coverage. A connection
+// the Table, Attempt, Listener, and a status for the node's coverage; in a record of a
+// connection that did not go well, who waits at the server's port. A connection
 // that lived between two walks was not seen and its fields stay absent. Sockets on
 // loopback addresses are left out: another namespace may have the same.
 //

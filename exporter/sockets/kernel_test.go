@@ -283,7 +283,13 @@ func TestListeners(t *testing.T) {
 	}
 	l.listen(t, "127.0.0.1:6060")
 	l.listen(t, "[fd09::2]:7070")
+	l.listen(t, "0.0.0.0:7171")
 	var udp net.PacketConn
+	var only6 net.Listener // Go sets IPV6_V6ONLY for "tcp6"
+	if err := l.server.Do(func() (err error) { only6, err = net.Listen("tcp6", "[::]:7272"); return err }); err != nil {
+		t.Fatal(err)
+	}
+	defer only6.Close()
 	if err := l.server.Do(func() (err error) { udp, err = net.ListenPacket("udp4", "10.9.0.2:53"); return err }); err != nil {
 		t.Fatal(err)
 	}
@@ -321,6 +327,12 @@ func TestListeners(t *testing.T) {
 	}
 	if x := find(7070, protoTCP); !x.V6 || x.Addr != flow.Addr16(netip.MustParseAddr("fd09::2")) {
 		t.Errorf("IPv6 listener %+v", x)
+	}
+	if x := find(7171, protoTCP); x.V6Only || !x.ListensTo(&addr) {
+		t.Errorf("IPv4 listener %+v", x)
+	}
+	if x := find(7272, protoTCP); !x.V6Only || x.ListensTo(&addr) {
+		t.Errorf("listener of IPv6 alone %+v", x)
 	}
 	if x := find(53, protoUDP); x.Addr != addr || x.Full() {
 		t.Errorf("UDP listener %+v", x)

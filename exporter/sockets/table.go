@@ -36,13 +36,6 @@ type Seen struct {
 	FirstMs, LastMs int64
 }
 
-// heard is what one namespace listens on.
-type heard struct {
-	list []Listener
-	atMs int64
-	ns   uint64
-}
-
 const maxAttempts = 4096
 
 // NewTable makes a table of at most max sockets, which keeps what it no longer
@@ -76,13 +69,17 @@ func (t *Table) Attempts(list []Attempt) []Attempt {
 // was read (Unix ms). ok is false where no such namespace was read: then nothing is
 // known, which is not the same as an empty list. The list must not be changed.
 func (t *Table) Listeners(addr [16]byte) (list []Listener, atMs int64, ok bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	h := t.listeners[addr]
+	h := t.heard(&addr)
 	if h == nil {
 		return nil, 0, false
 	}
 	return h.list, h.atMs, true
+}
+
+func (t *Table) heard(addr *[16]byte) *heard {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.listeners[*addr]
 }
 
 // put takes a connected socket. Called with the lock held.
@@ -152,20 +149,17 @@ func (t *Table) try(nowMs int64, ns uint64, s *Socket) {
 	a.LastMs, a.Retransmits = nowMs, uint32(s.Info.Unanswered)
 }
 
-// walked ends the walk of a namespace: attempts that it did not see any more are
-// over. complete says that every dump of it was.
-func (t *Table) walked(beganMs, nowMs int64, ns uint64, addrs [][16]byte, list []Listener, complete bool) {
+// walked ends a complete walk of a namespace: attempts that it did not see any more
+// are over, and its addresses are known by what it listens on.
+func (t *Table) walked(beganMs, nowMs int64, ns uint64, addrs [][16]byte, list []Listener) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !complete {
-		return
-	}
 	for _, a := range t.attempts {
 		if a.NetNS == ns && a.LastMs < beganMs {
 			a.Over = true
 		}
 	}
-	h := &heard{list, nowMs, ns}
+	h := &heard{list: list, atMs: nowMs, ns: ns}
 	for _, a := range addrs {
 		if !loopback(&a) {
 			t.listeners[a] = h

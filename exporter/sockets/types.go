@@ -36,6 +36,7 @@ type Socket struct {
 
 	HasDrops bool
 	HasInfo  bool
+	V6Only   bool // INET_DIAG_SKV6ONLY: of a waiting AF_INET6 socket, no IPv4
 }
 
 // Info is what is taken of struct tcp_info (include/uapi/linux/tcp.h).
@@ -74,7 +75,8 @@ type Listener struct {
 	Addr     [16]byte // bind address, IPv4 mapped; all zero for every address
 	Port     uint16
 	Proto    uint8  // 6 TCP, 17 UDP
-	V6       bool   // an AF_INET6 socket; bound to all addresses it takes IPv4 too, unless IPV6_V6ONLY
+	V6       bool   // an AF_INET6 socket; bound to all addresses it takes IPv4 too, unless V6Only
+	V6Only   bool   // IPV6_V6ONLY
 	Queue    uint32 // TCP: connections that wait for accept(2). UDP: bytes that wait to be read
 	Limit    uint32 // TCP: how many may wait, as listen(2) asked; the queue is full when Queue exceeds it. UDP: 0
 	Drops    uint32 // packets that it had no room for since it was made; valid with HasDrops

@@ -31,6 +31,7 @@ type Walker struct {
 	told   string
 	spent  int // sockets since began
 	began  time.Time
+	every  atomic.Int64 // ms between two looks at a namespace, as they are
 
 	read, malformed, interrupted, outside, waited atomic.Uint64
 }
@@ -42,6 +43,7 @@ func New(cfg Config, log *slog.Logger) *Walker {
 	keep := max(2*time.Minute, 4*cfg.Interval)
 	w := &Walker{cfg: cfg, log: log, table: NewTable(cfg.MaxSockets, keep.Milliseconds()), spaces: map[uint64]*space{}, buf: make([]byte, maxReply)}
 	w.state.Store(&Status{Enabled: cfg.Enabled})
+	w.every.Store(cfg.Interval.Milliseconds())
 	return w
 }
 
@@ -82,6 +84,7 @@ func (w *Walker) Run(ctx context.Context) error {
 
 // Walk reads every namespace once. It is what Run does at each interval.
 func (w *Walker) Walk(ctx context.Context) {
+	began := time.Now()
 	found, capped := find(w.cfg.Netns)
 	for inode, s := range w.spaces {
 		if _, ok := found[inode]; !ok {
@@ -115,6 +118,7 @@ func (w *Walker) Walk(ctx context.Context) {
 	}
 	now := time.Now().UnixMilli()
 	w.table.expire(now)
+	w.every.Store(max(w.cfg.Interval, time.Since(began)).Milliseconds())
 	w.st.Namespaces, w.st.Walks, w.st.LastWalkMs = len(w.spaces), w.st.Walks+1, now
 	if w.err != nil {
 		w.st.Err = w.err.Error()
@@ -164,7 +168,9 @@ func (w *Walker) space(ctx context.Context, s *space) error {
 			complete = false
 		}
 	}
-	w.table.walked(began, time.Now().UnixMilli(), s.inode, addrs, list, complete)
+	if complete {
+		w.table.walked(began, time.Now().UnixMilli(), s.inode, addrs, list)
+	}
 	return nil
 }
 
@@ -212,7 +218,7 @@ func (w *Walker) flush(ns uint64, q *query, list *[]Listener) {
 }
 
 func listener(x *Socket, q *query) Listener {
-	l := Listener{Addr: x.Tuple.Src, Port: x.Tuple.SrcPort, Proto: q.proto, V6: q.family == afInet6, Queue: x.Queue, Drops: x.Drops, HasDrops: x.HasDrops}
+	l := Listener{Addr: x.Tuple.Src, Port: x.Tuple.SrcPort, Proto: q.proto, V6: q.family == afInet6, V6Only: x.V6Only, Queue: x.Queue, Drops: x.Drops, HasDrops: x.HasDrops}
 	if q.proto == protoTCP {
 		l.Limit = x.Limit
 	}
@@ -243,9 +249,11 @@ func (w *Walker) pause(ctx context.Context) error {
 }
 
 // Fill says in r what is known of the sockets at both ends of x: the client's has
-// the tuple that was dialled, the server's the one after translation.
+// the tuple that was dialled, the server's the one after translation; and, where the
+// connection did not go well, who waits at the server's port.
 func (w *Walker) Fill(x *track.Export, r *flow.Record) {
 	c := x.Conn
+	w.fillListen(x, r)
 	if c.Orig.Proto != protoTCP {
 		return
 	}

@@ -147,13 +147,16 @@ func endLine(b []byte) []byte {
 
 // compact is the default line:
 //
-//	03:12:07  shop/cart-6f -> shop/payments:8443  REFUSED  rtt 0.4 ms
+//	03:12:07  shop/cart-6f -> shop/payments:8443  REFUSED  nobody listens (listens: 8080)  60 B/40 B
 func (p *printer) compact(r *flow.Record) string {
 	st := p.style
 	from, to := st.fromTo(r)
 	parts := []string{st.when(r), from + " -> " + to, st.paint(r, st.outcome(r))}
 	if r.Proto != 6 {
 		parts = append(parts, proto(r))
+	}
+	if s := listens(r); s != "" {
+		parts = append(parts, clean(s))
 	}
 	if b := both(r, flow.FBytes, flow.FRevBytes, size); b != "-" {
 		parts = append(parts, b)

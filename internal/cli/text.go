@@ -240,13 +240,24 @@ func asked(r *flow.Record) string {
 	return s
 }
 
-// why lists what stands behind the outcome, and what else is worth a word; the
-// round trip time only where no column has it.
-func why(r *flow.Record, withRTT bool) string {
+// listens says who waits at the server's port, where that explains the outcome.
+func listens(r *flow.Record) string {
+	if r.Outcome == flow.OutcomeOK || r.Outcome == flow.OutcomeDenied {
+		return ""
+	}
+	return r.ListenText()
+}
+
+// why lists what stands behind the outcome, and what else is worth a word. The compact
+// line has said who listens already, and has no column for the round trip time.
+func why(r *flow.Record, compact bool) string {
 	var parts []string
 	add := func(s string) { parts = append(parts, clean(s)) }
 	if r.SvcPortName != "" {
 		add("via " + r.SvcPortName)
+	}
+	if s := listens(r); s != "" && !compact {
+		add(s)
 	}
 	if r.Outcome == flow.OutcomeDenied {
 		for _, p := range []struct{ ns, policy, rule string }{
@@ -260,7 +271,7 @@ func why(r *flow.Record, withRTT bool) string {
 	if r.DNSQuery != "" {
 		add(asked(r))
 	}
-	if withRTT && r.Has.Has(flow.FRTT) {
+	if compact && r.Has.Has(flow.FRTT) {
 		add("rtt " + rtt(r.RTT))
 	}
 	if r.LossPackets > 0 || r.LossRevPackets > 0 {

@@ -30,6 +30,7 @@ type lab struct {
 type options struct {
 	eventBuffer int
 	sinks       string // further sinks
+	sockets     bool   // the agent reads them
 	active      string // of the aggregator
 }
 
@@ -61,12 +62,13 @@ sinks:
 kind: AgentConfig
 nodeName: node-1
 observeOnly: true
-conntrack: {netns: /run/netns/%s, pollInterval: 1s, eventBuffer: %d}
+conntrack: {netns: /run/netns/%[1]s, pollInterval: 1s, eventBuffer: %[2]d}
 track: {activeTimeout: 1s, idleTimeout: 2s}
 names: {source: none}
-send: {transport: tcp, aggregators: ["127.0.0.1:%d"]}
-metrics: {listen: "127.0.0.1:%d"}
-`, l.name, o.eventBuffer, collect, l.agentMetrics))
+send: {transport: tcp, aggregators: ["127.0.0.1:%[3]d"]}
+metrics: {listen: "127.0.0.1:%[4]d"}
+sockets: {enabled: %[5]t, interval: 200ms, netns: [/run/netns/%[1]s]}
+`, l.name, o.eventBuffer, collect, l.agentMetrics, o.sockets))
 	return l
 }
 
