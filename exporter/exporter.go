@@ -110,7 +110,7 @@ func New(cfg Config) (*Exporter, error) {
 	cfg.Track.Events = cfg.Source.Events() != nil
 	e := &Exporter{cfg: cfg, now: cfg.Clock(), seen: cfg.Book.Stage("conntrack"), tracked: cfg.Book.Stage("track"), gauge: newGauge(cfg.Owner)}
 	e.tr = track.New(cfg.Track, e.now, e.export)
-	e.join = outcome.New(outcome.Config{}, e.send)
+	e.join = outcome.New(outcome.Config{HoldMs: holdMs(&cfg)}, e.send)
 	e.inbox = make(chan []outcome.Observation, 256)
 	e.proofs = cfg.Book.Stage("outcome")
 	e.proofs.SetHeld(func() ledger.Amount { return ledger.Amount{Records: e.state.Load().Outcome.Held} })
@@ -120,6 +120,17 @@ func New(cfg Config) (*Exporter, error) {
 		return ledger.Amount{Connections: s.HeldConnections, Bytes: s.HeldBytes}
 	})
 	return e, nil
+}
+
+// holdMs is how long an observation waits for an export of its connection: until the
+// next dump has shown the entry, and the active timeout has run out for it.
+func holdMs(cfg *Config) int64 {
+	active := cfg.Track.ActiveMs
+	if active <= 0 {
+		active = 5000
+	}
+	const more = 2000 // ms; a dump takes its time
+	return cfg.Poll.Milliseconds() + active + more
 }
 
 // State gives the latest numbers. Safe from any goroutine.

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"context"
+	"time"
+
 	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/exporter/icmp"
 	"github.com/weirnet/weir/exporter/nflog"
 	"github.com/weirnet/weir/exporter/outcome"
+	"github.com/weirnet/weir/exporter/sockets"
 )
 
 // joinEvidence gives what packets prove to the loop.
@@ -46,4 +50,60 @@ func refusals(list []icmp.Error) []outcome.Observation {
 		}
 	}
 	return out
+}
+
+// attempts tells what sockets show of connections that nobody answers.
+type attempts struct {
+	list     func([]sockets.Attempt) []sockets.Attempt // appends what is known
+	observed func([]outcome.Observation)
+	told     map[flow.Tuple]int64 // LastMs
+	buf      []sockets.Attempt
+}
+
+const lookForAttempts = time.Second
+
+func newAttempts(t *sockets.Table, observed func([]outcome.Observation)) *attempts {
+	return &attempts{list: t.Attempts, observed: observed, told: map[flow.Tuple]int64{}}
+}
+
+func (a *attempts) String() string { return "attempts" }
+
+// Ready is true from the start: without sockets there is nothing to tell.
+func (a *attempts) Ready() bool { return true }
+
+// Run looks until ctx is done.
+func (a *attempts) Run(ctx context.Context) error {
+	tick := time.NewTicker(lookForAttempts)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			a.look()
+		}
+	}
+}
+
+// look tells each attempt once for every walk that saw it, from its first repeated SYN
+// on: until then it is what every connection is for one round trip. What is remembered
+// is bounded by the table's own bound.
+func (a *attempts) look() {
+	a.buf = a.list(a.buf[:0])
+	told := make(map[flow.Tuple]int64, len(a.buf))
+	var out []outcome.Observation
+	for i := range a.buf {
+		t := &a.buf[i]
+		told[t.Tuple] = t.LastMs
+		if t.Retransmits == 0 || a.told[t.Tuple] == t.LastMs {
+			continue
+		}
+		out = append(out, outcome.Observation{
+			Kind: outcome.Attempt, TimeMs: t.LastMs, SinceMs: t.FirstMs, Tuple: t.Tuple, Retransmits: t.Retransmits,
+		})
+	}
+	a.told = told
+	if len(out) > 0 {
+		a.observed(out)
+	}
 }

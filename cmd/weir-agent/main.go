@@ -130,7 +130,7 @@ func wire(cfg *config.Agent, log *slog.Logger, v buildinfo.Info, src source) (*p
 	}
 	g.Add(watch, keep)
 	g.Add(names.tasks()...)
-	g.Add(sender, look, seen, socks, exportTask{loop, names, src.finite})
+	g.Add(sender, look, seen, socks, newAttempts(socks.Table(), loop.Observed), exportTask{loop, names, src.finite})
 	return &parts{g, reg}, nil
 }
 

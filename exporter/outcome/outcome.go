@@ -35,6 +35,7 @@ const (
 type Observation struct {
 	Kind         Kind
 	TimeMs       int64
+	SinceMs      int64 // Attempt: when it was seen first; 0 for TimeMs
 	Tuple        flow.Tuple
 	Retransmits  uint32          // Attempt: SYNs sent again so far
 	Action       flow.RuleAction // Denial: drop or reject
@@ -86,6 +87,7 @@ func keyOf(t *flow.Tuple) key {
 // attempt is all that was seen of one.
 type attempt struct {
 	firstMs, lastMs, toldMs int64
+	startMs                 int64      // when it began, as far as is known
 	dialled, endpoint       flow.Tuple // zero where not seen
 	tries                   uint32     // observations of the socket
 	retransmits             uint32
@@ -146,7 +148,10 @@ func (j *Joiner) Observe(nowMs int64, o *Observation) {
 			j.stats.Full++
 			return
 		}
-		a = &attempt{firstMs: o.TimeMs}
+		a = &attempt{firstMs: o.TimeMs, startMs: o.TimeMs}
+		if o.SinceMs != 0 {
+			a.startMs = min(o.SinceMs, o.TimeMs)
+		}
 		j.m[k] = a
 	}
 	a.lastMs = max(a.lastMs, o.TimeMs)
@@ -291,10 +296,10 @@ func (j *Joiner) tell(nowMs int64, a *attempt, final bool) {
 	if endpoint == (flow.Tuple{}) {
 		endpoint = dialled
 	}
-	j.conn = track.Conn{Orig: dialled, Reply: endpoint.Reverse(), Start: a.firstMs * 1e6, NoEntry: true}
+	j.conn = track.Conn{Orig: dialled, Reply: endpoint.Reverse(), Start: a.startMs * 1e6, NoEntry: true}
 	x := &j.out
 	*x = track.Export{
-		Conn: &j.conn, ConnID: track.ConnID(&j.conn), Seq: a.seq, StartMs: a.firstMs, EndMs: a.lastMs,
+		Conn: &j.conn, ConnID: track.ConnID(&j.conn), Seq: a.seq, StartMs: a.startMs, EndMs: a.lastMs,
 		Reason: flow.EndReasonActive, First: a.seq == 0, Final: final, Outcome: flow.OutcomeAttempt,
 	}
 	if final {

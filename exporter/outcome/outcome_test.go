@@ -152,6 +152,23 @@ func TestJoin(t *testing.T) {
 	}
 }
 
+// TestBeganBefore has a socket that was seen before it was seen to try again: its
+// records begin then, and the wait for a connection begins with the observation.
+func TestBeganBefore(t *testing.T) {
+	var starts []int64
+	j := New(Config{}, func(x *track.Export) { starts = append(starts, x.StartMs-t0, x.Conn.Start/1e6-t0) })
+	o := Observation{Kind: Attempt, TimeMs: t0, SinceMs: t0 - 5000, Tuple: tuple(v4client, v4pod, 6), Retransmits: 1}
+	j.Observe(t0, &o)
+	j.Expire(t0 + 11_900)
+	if starts != nil {
+		t.Errorf("told after 11.9 s")
+	}
+	j.Expire(t0 + 12_000)
+	if d := cmp.Diff([]int64{-5000, -5000}, starts); d != "" {
+		t.Error(d)
+	}
+}
+
 func TestAttemptsAndHearsay(t *testing.T) {
 	b := newBench(t, Config{Max: 2})
 	b.see(0, Observation{Kind: Attempt, Tuple: tuple(v4client, v4pod, 6), Retransmits: 1})
