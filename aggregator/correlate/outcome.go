@@ -127,6 +127,9 @@ func agreed(proto uint8, s, d verdict) flow.ResetBy {
 	case s.by != flow.ResetByUnknown && d.by != flow.ResetByUnknown:
 		return flow.ResetByUnknown
 	case proto == 6 && s.outcome == flow.OutcomeRefused:
+		if d.by == flow.ResetByPath {
+			return d.by // the server's node made the RST itself
+		}
 		if (s.by|d.by)&^flow.ResetByDst != 0 {
 			return flow.ResetByUnknown
 		}

@@ -81,6 +81,7 @@ func TestOutcomes(t *testing.T) {
 		{"rejected, and the server's node lost records", 6, says{outcome: refused, evidence: ct, replies: 1}, none, late, says{outcome: refused, evidence: ct}},
 		{"rejected, and the server's node does not see the family", 6, says{outcome: refused, evidence: ct, replies: 1}, none, v6only, says{outcome: refused, evidence: ct}},
 		{"a RST that the server did not send", 6, says{outcome: refused, evidence: ct, replies: 1}, says{outcome: unanswered, evidence: ct}, nil, says{outcome: refused, evidence: ct | both, by: byPath}},
+		{"rejected by a rule of the server's node", 6, says{outcome: refused, evidence: ct, replies: 1}, says{outcome: refused, evidence: pkt, by: byPath}, nil, says{outcome: refused, evidence: ct | pkt | both, by: byPath}},
 		{"the SYN is lost", 6, says{outcome: unanswered, evidence: ct}, none, healthy, says{outcome: pathLoss, evidence: ct | both}},
 		{"the SYN is lost, nothing proves it", 6, says{outcome: unanswered, evidence: ct}, none, nil, says{outcome: unanswered, evidence: ct}},
 		{"the datagram is lost", 17, says{outcome: unanswered, evidence: ct}, none, healthy, says{outcome: pathLoss, evidence: ct | both}},

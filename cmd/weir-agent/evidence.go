@@ -8,6 +8,7 @@ import (
 	"github.com/weirnet/weir/exporter/icmp"
 	"github.com/weirnet/weir/exporter/nflog"
 	"github.com/weirnet/weir/exporter/outcome"
+	"github.com/weirnet/weir/exporter/reset"
 	"github.com/weirnet/weir/exporter/sockets"
 )
 
@@ -19,6 +20,21 @@ func joinEvidence(p *packets, observed func([]outcome.Observation)) {
 			observed(out)
 		}
 	}
+	p.reset = func(list []reset.Reset) { observed(resets(list)) }
+}
+
+// resets are RSTs. The one by which this node answers a SYN in the server's name tells
+// of a connection that a rule of this node rejected.
+func resets(list []reset.Reset) []outcome.Observation {
+	out := make([]outcome.Observation, len(list))
+	for i := range list {
+		r := &list[i]
+		out[i] = outcome.Observation{Kind: outcome.Reset, TimeMs: r.TimeMs, Tuple: r.Tuple, Forged: r.From == reset.Node}
+		if r.From == reset.Node && r.Refusal {
+			out[i] = outcome.Observation{Kind: outcome.Reject, TimeMs: r.TimeMs, Tuple: r.Tuple.Reverse()}
+		}
+	}
+	return out
 }
 
 func denials(list []nflog.Denial) []outcome.Observation {

@@ -10,6 +10,7 @@ import (
 	"github.com/weirnet/weir/exporter/icmp"
 	"github.com/weirnet/weir/exporter/nflog"
 	"github.com/weirnet/weir/exporter/outcome"
+	"github.com/weirnet/weir/exporter/reset"
 	"github.com/weirnet/weir/exporter/sockets"
 )
 
@@ -77,6 +78,19 @@ func TestDenials(t *testing.T) {
 	d := nflog.Denial{TimeMs: 7, Tuple: tuple("10.0.0.1:4000", "10.0.1.2:80", 6), Action: flow.RuleActionReject, Policy: "shop/web", Rule: "in-3"}
 	want := []outcome.Observation{{Kind: outcome.Denial, TimeMs: 7, Tuple: d.Tuple, Action: d.Action, Policy: "shop/web", Rule: "in-3"}}
 	if d := cmp.Diff(want, denials([]nflog.Denial{d})); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+func TestResets(t *testing.T) {
+	server := tuple("10.0.1.2:80", "10.0.0.1:4000", 6)
+	got := resets([]reset.Reset{
+		{TimeMs: 1, Tuple: server, From: reset.End, Refusal: true}, {TimeMs: 2, Tuple: server, From: reset.Node}, {TimeMs: 3, Tuple: server, From: reset.Node, Refusal: true},
+	})
+	want := []outcome.Observation{
+		{Kind: outcome.Reset, TimeMs: 1, Tuple: server}, {Kind: outcome.Reset, TimeMs: 2, Tuple: server, Forged: true}, {Kind: outcome.Reject, TimeMs: 3, Tuple: server.Reverse()},
+	}
+	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
 }

@@ -11,12 +11,16 @@
 // to New. It does no I/O, reads no clock and starts no goroutine; the number of
 // attempts held is bounded, and what finds no room is counted.
 //
-// An ICMP error is hearsay: it is taken for a connection that is known otherwise, and
-// never makes a record. If we die here, what waited is lost; a client that goes on
+// An ICMP error and a RST are hearsay: they are taken for a connection that is known
+// otherwise, and never make a record. A RST by which this node itself answers a SYN in
+// another's name is not: a rule of this node rejected the connection, which has no
+// entry here. If we die here, what waited is lost; a client that goes on
 // trying is seen again.
 package outcome
 
 import (
+	"math"
+
 	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/exporter/track"
 )
@@ -29,6 +33,8 @@ const (
 	Attempt Kind = iota + 1 // a socket in SYN_SENT; Tuple is as the client dialled it
 	Denial                  // a packet that a rule denied; Tuple is the packet's at that rule
 	Error                   // an ICMP error; Tuple is the packet that it quotes
+	Reset                   // a RST; Tuple.Src is the end whose address it has
+	Reject                  // a RST that this node made as the answer to a SYN; Tuple is the SYN's
 )
 
 // Observation is one thing seen of one connection.
@@ -42,6 +48,7 @@ type Observation struct {
 	Policy, Rule string          // Denial: as the rule's prefix names them
 	Means        flow.Outcome    // Error: refused or path_loss
 	From         [16]byte        // Error: who sent it
+	Forged       bool            // Reset: this node made it in the name of that end
 }
 
 // Config of a Joiner, times in ms. Zero values give the defaults.
@@ -57,10 +64,11 @@ type Stats struct {
 	In           uint64
 	Joined       uint64 // became part of a connection's record
 	Told         uint64 // became part of a record of their own
-	NoConnection uint64 // ICMP errors for connections that nobody knows
+	NoConnection uint64 // ICMP errors and RSTs for connections that nobody knows
 	Full         uint64 // found no room
 	Records      uint64 // records of their own
 	Attempts     int    // held now
+	Resets       int    // held now
 	Held         uint64 // observations that are part of no record yet
 }
 
@@ -92,6 +100,7 @@ type attempt struct {
 	tries                   uint32     // observations of the socket
 	retransmits             uint32
 	denied                  uint32
+	rejected                uint32
 	action                  flow.RuleAction
 	policy, rule            string
 	means                   flow.Outcome
@@ -106,6 +115,7 @@ type Joiner struct {
 	cfg   Config
 	emit  func(*track.Export)
 	m     map[key]*attempt
+	rsts  resets
 	stats Stats
 	conn  track.Conn
 	out   track.Export
@@ -124,19 +134,23 @@ func New(cfg Config, emit func(*track.Export)) *Joiner {
 	if cfg.Max <= 0 {
 		cfg.Max = 1 << 16
 	}
-	return &Joiner{cfg: cfg, emit: emit, m: map[key]*attempt{}}
+	return &Joiner{cfg: cfg, emit: emit, m: map[key]*attempt{}, rsts: newResets()}
 }
 
 // Stats gives the counts.
 func (j *Joiner) Stats() Stats {
 	s := j.stats
-	s.Attempts = len(j.m)
+	s.Attempts, s.Resets = len(j.m), len(j.rsts.at)
 	return s
 }
 
 // Observe takes one observation.
 func (j *Joiner) Observe(nowMs int64, o *Observation) {
 	j.stats.In++
+	if o.Kind == Reset {
+		j.reset(o)
+		return
+	}
 	k := keyOf(&o.Tuple)
 	a := j.m[k]
 	if a != nil && (o.TimeMs-a.lastMs > j.cfg.QuietMs || a.elsewhere(o)) {
@@ -164,11 +178,17 @@ func (j *Joiner) Observe(nowMs int64, o *Observation) {
 	case Denial:
 		a.endpoint, a.action, a.policy, a.rule = o.Tuple, o.Action, o.Policy, o.Rule
 		a.denied++
+	case Reject:
+		a.rejected++
+		if a.endpoint == (flow.Tuple{}) {
+			a.endpoint = o.Tuple
+		}
 	case Error:
 		a.means, a.from = o.Means, o.From
 		if a.endpoint == (flow.Tuple{}) {
 			a.endpoint = o.Tuple
 		}
+	case Reset: // apart
 	}
 }
 
@@ -183,6 +203,9 @@ func (a *attempt) elsewhere(o *Observation) bool {
 
 // Join adds to an export what was observed of its connection.
 func (j *Joiner) Join(x *track.Export) {
+	if len(j.rsts.at) > 0 {
+		j.whoReset(x)
+	}
 	if len(j.m) == 0 {
 		return
 	}
@@ -219,6 +242,8 @@ func (j *Joiner) take(a *attempt, x *track.Export) {
 	case answered: // what was denied or failed later did not decide it
 	case a.denied > 0:
 		x.Outcome, x.Evidence = flow.OutcomeDenied, x.Evidence|flow.EvidenceNFLOG
+	case a.rejected > 0:
+		x.Outcome, x.ResetBy, x.Evidence = flow.OutcomeRefused, flow.ResetByPath, x.Evidence|flow.EvidencePacket
 	case a.means != flow.OutcomeUnknown && (x.Outcome == flow.OutcomeUnanswered || x.Outcome == flow.OutcomeUnknown):
 		x.Outcome, x.Evidence = a.means, x.Evidence|flow.EvidencePacket
 		if a.means == flow.OutcomeRefused {
@@ -247,6 +272,7 @@ func socketProves(o flow.Outcome) flow.Evidence {
 // Expire tells what waited long enough for a connection, what has new repeats, and
 // forgets what is over. It looks at all that is held: call it about once a second.
 func (j *Joiner) Expire(nowMs int64) {
+	j.forgetResets(nowMs)
 	for k, a := range j.m {
 		switch {
 		case nowMs-a.lastMs >= j.cfg.QuietMs:
@@ -278,11 +304,12 @@ func (j *Joiner) Flush(nowMs int64) {
 	for k, a := range j.m {
 		j.finish(nowMs, k, a)
 	}
+	j.forgetResets(math.MaxInt64)
 }
 
 func (j *Joiner) tell(nowMs int64, a *attempt, final bool) {
 	j.stats.Held -= a.held
-	if a.denied == 0 && a.tries == 0 {
+	if a.denied == 0 && a.tries == 0 && a.rejected == 0 {
 		j.stats.NoConnection += a.held
 		a.held = 0
 		return
@@ -305,9 +332,12 @@ func (j *Joiner) tell(nowMs int64, a *attempt, final bool) {
 	if final {
 		x.Reason = flow.EndReasonEnd
 	}
-	if a.denied > 0 {
+	switch {
+	case a.denied > 0:
 		x.Outcome, x.Evidence = flow.OutcomeDenied, flow.EvidenceNFLOG
 		x.Denied, x.Action, x.Policy, x.Rule = a.denied, a.action, a.policy, a.rule
+	case a.rejected > 0:
+		x.Outcome, x.ResetBy, x.Evidence = flow.OutcomeRefused, flow.ResetByPath, flow.EvidencePacket
 	}
 	if a.tries > 0 {
 		x.HasRetransmits, x.Retransmits = true, a.retransmits

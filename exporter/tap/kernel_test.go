@@ -66,11 +66,14 @@ func TestDrops(t *testing.T) {
 		_, _ = c.Write(make([]byte, 100))
 		_, _ = noise.Write(make([]byte, 100)) // does not pass the filter
 	}
-	read := 0
+	read, out := 0, 0
 	for {
 		was := read
 		if err := s.Read(func(f *Frame) {
 			read++
+			if f.Outgoing {
+				out++
+			}
 			if len(f.Data) != 128 || f.Data[0] != 0x45 || f.Cut {
 				t.Fatalf("%d bytes, %x: want a whole packet from its IP header on", len(f.Data), f.Data)
 			}
@@ -85,6 +88,9 @@ func TestDrops(t *testing.T) {
 		}
 	}
 	st := s.Stats()
+	if out == 0 || out == read {
+		t.Errorf("%d of %d went out: want those that went in as well", out, read)
+	}
 	if st.Dropped == 0 || st.Packets != 2*sent || uint64(read)+st.Dropped != st.Packets {
 		t.Errorf("sent %d, read %d, %+v", sent, read, st)
 	}

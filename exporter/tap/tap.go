@@ -34,6 +34,9 @@ type Frame struct {
 	Data   []byte
 	TimeNs int64 // when the kernel had it, Unix ns
 	Cut    bool  // Data is not all of it
+	// Outgoing: it was seen as it left (PACKET_OUTGOING). What is forwarded came in
+	// before; what did not was made by this node.
+	Outgoing bool
 }
 
 // Stats counts what passed the filter.
@@ -47,6 +50,7 @@ type Socket struct {
 	fd       int
 	bufs     []byte
 	control  []byte
+	names    []unix.RawSockaddrLinklayer
 	iovs     []unix.Iovec
 	msgs     []mmsghdr
 	received atomic.Uint64
@@ -120,11 +124,13 @@ func (s *Socket) prepare(o Options, code []bpf.RawInstruction) error {
 func (s *Socket) room() {
 	s.bufs, s.control = make([]byte, frames*frameSize), make([]byte, frames*controlSize)
 	s.iovs, s.msgs = make([]unix.Iovec, frames), make([]mmsghdr, frames)
+	s.names = make([]unix.RawSockaddrLinklayer, frames)
 	for i := range s.msgs {
 		s.iovs[i].Base = &s.bufs[i*frameSize]
 		s.iovs[i].SetLen(frameSize)
 		h := &s.msgs[i].hdr
 		h.Iov, h.Control = &s.iovs[i], &s.control[i*controlSize]
+		h.Name = (*byte)(unsafe.Pointer(&s.names[i]))
 		h.SetIovlen(1)
 	}
 }
@@ -133,6 +139,7 @@ func (s *Socket) room() {
 func (s *Socket) Read(fn func(*Frame)) error {
 	for i := range s.msgs {
 		s.msgs[i].hdr.SetControllen(controlSize)
+		s.msgs[i].hdr.Namelen = unix.SizeofSockaddrLinklayer
 	}
 	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&s.msgs[0])), frames, unix.MSG_WAITFORONE, 0, 0)
 	switch errno {
@@ -145,7 +152,7 @@ func (s *Socket) Read(fn func(*Frame)) error {
 	var f Frame
 	for i := range int(n) {
 		h := &s.msgs[i].hdr
-		f = Frame{Data: s.bufs[i*frameSize:][:min(int(s.msgs[i].n), frameSize)], Cut: h.Flags&unix.MSG_TRUNC != 0}
+		f = Frame{Data: s.bufs[i*frameSize:][:min(int(s.msgs[i].n), frameSize)], Cut: h.Flags&unix.MSG_TRUNC != 0, Outgoing: s.names[i].Pkttype == unix.PACKET_OUTGOING}
 		f.TimeNs = arrival(s.control[i*controlSize:][:min(int(h.Controllen), controlSize)])
 		fn(&f)
 	}

@@ -29,6 +29,7 @@ type Agent struct {
 	Sockets     sockets.Config `json:"sockets" doc:"what the kernel knows of the pods' sockets"`
 	NFLOG       NFLOG          `json:"nflog" doc:"denials that the node's own rules log"`
 	ICMP        ICMP           `json:"icmp" doc:"ICMP errors, with the connections that they quote"`
+	Resets      Resets         `json:"resets" doc:"who reset a connection"`
 	Send        Send           `json:"send" doc:"where records go"`
 	Metrics     obs.Config     `json:"metrics" doc:"where the agent can be watched"`
 	Log         obs.LogConfig  `json:"log" doc:"how the agent logs"`

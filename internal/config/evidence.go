@@ -73,3 +73,8 @@ func (c *NFLOG) Validate() error {
 type ICMP struct {
 	Enabled bool `json:"enabled" flag:"icmp" doc:"read ICMP errors (unreachable, too big, time exceeded); needs CAP_NET_RAW"`
 }
+
+// Resets says whether TCP segments with RST are read. Packets are read in conntrack.netns.
+type Resets struct {
+	Enabled bool `json:"enabled" flag:"resets" doc:"read TCP segments with RST, so that a record says which end reset its connection; needs CAP_NET_RAW"`
+}

@@ -89,6 +89,7 @@ func agentConfig(w *world, n *node) map[string]any {
 		"conntrack": map[string]any{"pollInterval": "2s"},
 		"dns":       map[string]any{"enabled": true},
 		"icmp":      map[string]any{"enabled": true},
+		"resets":    map[string]any{"enabled": true},
 		"sockets":   map[string]any{"enabled": true, "interval": "1s", "netns": spaces},
 		"nflog":     map[string]any{"enabled": true, "prefixes": []any{map[string]any{"group": logGroup, "prefix": logPrefix}}},
 		"names":     map[string]any{"source": "manifests", "manifests": runDir + "/manifests", "cidrs": runDir + "/names.txt"},

@@ -93,7 +93,7 @@ func shapes() []shape {
 		{name: "tcp-lossy", kind: tcpShort, from: frontend, to: db, server: portLossy, every: calm, want: ok},
 		{name: "tcp-host-pod", kind: tcpShort, from: frontend, to: hostPod, server: 9100, every: calm, want: ok},
 		{name: "tcp-nodeport", kind: tcpShort, from: outside, to: "nodeport/web", port: 30081, server: 8081, every: calm, want: ok},
-		{name: "tcp-reset", kind: tcpReset, from: frontend, to: apiC, server: 7011, every: calm, want: []string{"reset"}},
+		{name: "tcp-reset", kind: tcpReset, from: frontend, to: apiC, server: 7011, every: calm, want: []string{"reset"}, by: "src"},
 		{name: "tcp-vanished", kind: tcpVanish, from: cart, to: apiC, server: 7012, every: rare, want: []string{"timed_out"}},
 		{name: "tcp-rejected", kind: tcpAttempt, from: cart, to: db, server: portRejected, every: rare, want: []string{"refused"}, by: "path"},
 		{name: "tcp-rejected-rst", kind: tcpAttempt, from: cart, to: db, server: portRejectRST, every: rare, want: []string{"refused"}, by: "path"},

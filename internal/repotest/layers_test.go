@@ -51,6 +51,7 @@ var layer = map[string]int{
 	"exporter/tap":         2,
 	"exporter/dnswatch":    2,
 	"exporter/icmp":        2,
+	"exporter/reset":       2,
 	"exporter/nflog":       2,
 	"exporter/send":        2,
 	"exporter/inspect":     2,
