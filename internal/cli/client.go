@@ -143,17 +143,43 @@ func serverURL(s string, secure bool) (*url.URL, error) {
 	return u, nil
 }
 
+// statusError is an answer that is no success.
+type statusError struct {
+	code int
+	host string
+	text string
+}
+
+func (e *statusError) Error() string { return e.host + ": " + e.text }
+
 // get asks for path; the caller closes the body.
 func (c *client) get(ctx context.Context, path string, q url.Values) (io.ReadCloser, error) {
+	return c.send(ctx, http.MethodGet, path, q)
+}
+
+// post asks for path with a form, for what may be too long for a URL.
+func (c *client) post(ctx context.Context, path string, form url.Values) (io.ReadCloser, error) {
+	return c.send(ctx, http.MethodPost, path, form)
+}
+
+func (c *client) send(ctx context.Context, method, path string, q url.Values) (io.ReadCloser, error) {
 	if err := c.open(); err != nil {
 		return nil, err
 	}
 	u := *c.base
 	u.Path = strings.TrimSuffix(u.Path, "/") + path
-	u.RawQuery = q.Encode()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	var form io.Reader
+	if method == http.MethodPost {
+		form = strings.NewReader(q.Encode())
+	} else {
+		u.RawQuery = q.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), form)
 	if err != nil {
 		return nil, fmt.Errorf("ask %s: %w", c.base.Host, err)
+	}
+	if form != nil {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
@@ -179,7 +205,7 @@ func (c *client) get(ctx context.Context, path string, q url.Values) (io.ReadClo
 	if res.StatusCode == http.StatusBadRequest {
 		return nil, usagef("%s: %s", c.base.Host, f.Error)
 	}
-	return nil, fmt.Errorf("%s: %s", c.base.Host, f.Error)
+	return nil, &statusError{res.StatusCode, c.base.Host, f.Error}
 }
 
 // explain adds the remedy to what commonly goes wrong.

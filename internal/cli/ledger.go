@@ -206,6 +206,9 @@ func (o *observe) farewell(ctx context.Context, shown uint64, before *api.Books)
 		}
 	}
 	fmt.Fprintln(o.env.Err, strings.Join(parts, "; "))
+	for _, text := range o.partial {
+		fmt.Fprintln(o.env.Err, clean(text))
+	}
 	fmt.Fprintln(o.env.Err, coverageFoot(ctx, o.api))
 }
 

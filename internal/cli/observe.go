@@ -32,9 +32,11 @@ type observe struct {
 	terms  []selector.Term
 	not    bool // the next selector is negated
 	last   int
-	since  string
-	until  string
+	first  int
+	time   timeRange
 	follow bool
+	width  int
+	noFold bool
 	output string
 	input  string
 	color  string
@@ -43,7 +45,10 @@ type observe struct {
 	style  style
 	utc    bool
 
+	aliases []aliased  // what other flags stand for
+	expr    query.Expr // all of it together
 	skipped uint64
+	partial []string // what the answer lacks
 }
 
 // term is the value of a selector flag.
@@ -73,8 +78,11 @@ func (n notValue) String() string     { return "false" }
 func (n notValue) Type() string       { return "bool" }
 func (n notValue) Set(s string) error { b, err := strconv.ParseBool(s); n.o.not = b; return err }
 
-const observeLong = `Show flows, newest last: those that the aggregator holds (--last, --since), and those
-that come (--follow).
+const observeLong = `Show flows, newest last: those of the history (--last, --since, --until), and those that
+come (--follow), in one go where both are given.
+
+In the compact form connections that say the same stand in one line, as REFUSED x31;
+with --follow, those of one second.
 
 A condition of the query language picks flows: 'checkout outcome != ok'. So do
 selectors, and --print-query says what they are in the language. Values of one
@@ -82,7 +90,8 @@ selector are alternatives; different selectors must all hold; --not turns the ne
 selector around.`
 
 const observeExample = `  weirctl observe 'checkout outcome != ok'
-  weirctl observe -f --outcome refused
+  weirctl observe --last 100 -f --outcome refused
+  weirctl observe --since 'yesterday 14:05' --until 'yesterday 14:20' -o markdown
   weirctl observe --from-pod shop/cart --to-port 8443 --since 10m
   weirctl observe -f --namespace shop --not --port 53 -o table
   weirctl observe --input-file flows.jsonl --ip 203.0.113.0/24 -o csv`
@@ -98,11 +107,14 @@ func observeCommand(env *Env, c *client) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.IntVar(&o.last, "last", 20, "newest N connections that the server holds (0 with --follow)")
-	f.StringVar(&o.since, "since", "", "flows that ended after: 5m ago, or RFC 3339")
-	f.StringVar(&o.until, "until", "", "flows that ended before: 5m ago, or RFC 3339")
+	f.IntVar(&o.last, "last", 20, "newest N connections (all of them with --since, none with --follow alone)")
+	f.IntVar(&o.first, "first", 0, "oldest N connections of the range instead")
+	f.StringVar(&o.time.since, "since", "", "connections from then on: "+timeHelp)
+	f.StringVar(&o.time.until, "until", "", "connections until then")
 	f.BoolVarP(&o.follow, "follow", "f", false, "go on with flows as they come")
-	f.StringVarP(&o.output, "output", "o", "compact", "compact, table, wide, json (one array), jsonl or csv")
+	f.StringVarP(&o.output, "output", "o", "compact", "compact, table, wide, json (one array), jsonl, csv or markdown")
+	f.BoolVar(&o.noFold, "no-fold", false, "a line for each record in the compact form")
+	f.IntVar(&o.width, "width", -1, "columns to cut the lines of tables at, 0 for none (default the terminal's)")
 	f.StringVar(&o.input, "input-file", "", "read saved JSON lines (- for standard input; gzip is seen) instead of the server")
 	f.BoolVar(&o.style.numeric, "numeric", false, "addresses instead of names")
 	f.BoolVar(&o.utc, "utc", false, "times in UTC instead of local time")
@@ -114,7 +126,7 @@ func observeCommand(env *Env, c *client) *cobra.Command {
 	for _, k := range selector.Keys {
 		f.Var(term{o, k.Name}, k.Name, k.Doc)
 	}
-	f.Lookup("port").Shorthand = ""
+	bindHubble(f, o)
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("outcome", cobra.FixedCompletions(flow.OutcomeWords, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("scope", cobra.FixedCompletions(flow.ScopeWords, cobra.ShellCompDirectiveNoFileComp))
@@ -144,37 +156,48 @@ func (o *observe) run(cmd *cobra.Command) error {
 	if o.last < 0 {
 		return usagef("--last: %d is no number of connections: give 0 or more", o.last)
 	}
-	if o.input != "" && o.follow {
-		return usagef("--follow and --input-file exclude each other")
+	if o.first < 0 {
+		return usagef("--first: %d is no number of connections: give 1 or more", o.first)
 	}
-	if (o.follow || o.input != "" || o.since != "") && !cmd.Flags().Changed("last") {
+	for _, x := range []struct {
+		a, b bool
+		text string
+	}{
+		{o.input != "", o.follow, "--follow and --input-file"},
+		{o.time.until != "", o.follow, "--follow and --until"},
+		{o.first > 0, o.follow, "--follow and --first"},
+		{o.first > 0, cmd.Flags().Changed("last"), "--first and --last"},
+	} {
+		if x.a && x.b {
+			return usagef("%s exclude each other", x.text)
+		}
+	}
+	if (o.follow || o.input != "" || o.time.since != "") && !cmd.Flags().Changed("last") {
 		o.last = 0
 	}
-	o.style.loc, o.style.now = time.Local, o.env.Now()
-	if o.utc {
-		o.style.loc = time.UTC
-	}
+	o.style.loc, o.style.now = zone(o.utc), o.env.Now()
 	o.style.color = o.color == "always" || o.color == "auto" && o.env.Getenv("NO_COLOR") == "" && obs.IsTerminal(o.env.Out)
-	set, err := selector.New(o.terms)
-	if err != nil {
-		return usageError{err}
-	}
 	match, err := o.condition()
 	if err != nil || o.show {
 		return err
 	}
-	since, until, err := o.interval()
+	since, until, err := o.time.read(o.style.now, o.style.loc)
 	if err != nil {
 		return err
 	}
 	p := newPrinter(o.env.Out, o.output, &o.style)
-	keep := func(r *flow.Record) bool { return !until.IsZero() && r.End > until.UnixMilli() }
+	p.folds = o.output == "compact" && !o.noFold
+	if p.width = o.width; p.width < 0 {
+		p.width = obs.Width(o.env.Out)
+	}
+	drop := func(r *flow.Record) bool { return !until.IsZero() && r.End > until.UnixMilli() }
 	if o.input != "" {
+		p.first, p.last = uint64(o.first), o.last
 		err = o.fromFile(p, func(r *flow.Record) bool {
-			return set.Match(r) && match(r) && !keep(r) && (since.IsZero() || r.End >= since.UnixMilli())
+			return match(r) && !drop(r) && (since.IsZero() || r.End >= since.UnixMilli())
 		})
 	} else {
-		err = o.fromServer(cmd.Context(), p, since, keep)
+		err = o.fromServer(cmd.Context(), p, since, until)
 	}
 	if e := p.close(); err == nil && e != nil && !isBrokenPipe(e) {
 		err = fmt.Errorf("write: %w", e)
@@ -188,62 +211,134 @@ func (o *observe) run(cmd *cobra.Command) error {
 	return nil
 }
 
-// condition compiles the positional argument; with --print-query it prints it together
-// with what the selectors stand for.
+// condition compiles the positional argument and what the selectors stand for; with
+// --print-query it prints it.
 func (o *observe) condition() (func(*flow.Record) bool, error) {
 	expr, err := query.ParseExpr(o.text)
 	if err != nil {
 		return nil, usageError{fmt.Errorf("condition: %w", err)}
 	}
-	if o.show {
-		all, err := selector.Query(o.terms)
-		if err != nil {
-			return nil, usageError{err}
-		}
-		expr = query.Both(expr, all)
-		if expr != nil {
-			fmt.Fprintln(o.env.Out, query.FormatExpr(expr))
-		}
+	terms, err := selector.Query(o.terms)
+	if err != nil {
+		return nil, usageError{err}
 	}
-	return query.Predicate(expr)
-}
-
-func (o *observe) interval() (since, until time.Time, err error) {
-	for _, x := range []struct {
-		flag, text string
-		into       *time.Time
-	}{{"since", o.since, &since}, {"until", o.until, &until}} {
-		if x.text == "" {
-			continue
-		}
-		if *x.into, err = api.ParseTime(x.text, o.style.now); err != nil {
-			return since, until, usagef("--%s: %w", x.flag, err)
-		}
+	aliases, err := o.aliasExpr()
+	if err != nil {
+		return nil, usageError{err}
 	}
-	return since, until, nil
+	o.expr = query.Both(query.Both(expr, terms), aliases)
+	if o.show && o.expr != nil {
+		fmt.Fprintln(o.env.Out, query.FormatExpr(o.expr))
+	}
+	return query.Predicate(o.expr)
 }
 
 func isBrokenPipe(err error) bool { return errors.Is(err, os.ErrClosed) || errors.Is(err, errPipe) }
 
-func (o *observe) fromServer(ctx context.Context, p *printer, since time.Time, drop func(*flow.Record) bool) error {
-	q := url.Values{"follow": {strconv.FormatBool(o.follow)}, "last": {strconv.Itoa(o.last)}}
-	if !since.IsZero() {
-		q.Set("since", since.UTC().Format(time.RFC3339Nano))
+// fromServer prints the history, and then what comes. The stream is opened first, so
+// that nothing falls between the two; what both have is printed once.
+func (o *observe) fromServer(ctx context.Context, p *printer, since, until time.Time) error {
+	before := o.books(ctx)
+	var stream io.ReadCloser
+	var err error
+	if o.follow {
+		if stream, err = o.open(ctx, url.Values{"follow": {"true"}, "last": {"0"}}); err != nil {
+			return err
+		}
+		defer stream.Close()
 	}
-	if o.text != "" {
-		q.Set("query", o.text)
+	shown := map[uint64]int64{}
+	if o.last > 0 || o.first > 0 || !since.IsZero() || !until.IsZero() {
+		h, err := o.askHistory(ctx, since, until)
+		switch {
+		case keepsNone(err):
+			err = o.fromRing(ctx, p, since, until, shown)
+		case err == nil:
+			err = o.printHistory(p, h, shown)
+		}
+		if err != nil || stream == nil {
+			return o.ended(ctx, p, before, err)
+		}
 	}
-	for _, t := range o.terms {
-		q.Add("where", t.String())
+	fresh := func(r *flow.Record) bool {
+		end, ok := shown[r.ConnID]
+		return !ok || !r.Has.Has(flow.FConnID) || r.End > end
 	}
-	body, err := o.api.get(ctx, "/api/v1/flows", q)
+	stop := p.everySecond()
+	err = o.fromStream(ctx, stream, p, fresh)
+	stop()
+	return o.ended(ctx, p, before, err)
+}
+
+// ended takes the wanted ends, Ctrl-C and `| head`, for none, and says what the flows
+// rest on.
+func (o *observe) ended(ctx context.Context, p *printer, before *api.Books, err error) error {
+	if ctx.Err() != nil || isBrokenPipe(err) {
+		err = nil
+	}
+	if err == nil {
+		if e := p.flush(); e != nil && !isBrokenPipe(e) {
+			return fmt.Errorf("write: %w", e)
+		}
+		o.farewell(context.WithoutCancel(ctx), p.n, before)
+	}
+	return err
+}
+
+func (o *observe) printHistory(p *printer, h *history, shown map[uint64]int64) error {
+	for i := range h.recs {
+		r := &h.recs[i]
+		if r.Has.Has(flow.FConnID) {
+			shown[r.ConnID] = r.End
+		}
+		if err := p.print(r, i == len(h.recs)-1); err != nil {
+			return err
+		}
+	}
+	if h.cut {
+		o.partial = append(o.partial, fmt.Sprintf("only the newest %d connections of the range are shown: take a shorter range or a narrower condition", len(h.recs)))
+	}
+	for i := range h.tail.Partial {
+		o.partial = append(o.partial, missing(&h.tail.Partial[i]))
+	}
+	return p.flush()
+}
+
+func (o *observe) open(ctx context.Context, q url.Values) (io.ReadCloser, error) {
+	if o.expr != nil {
+		q.Set("query", query.FormatExpr(o.expr))
+	}
+	return o.api.get(ctx, "/api/v1/flows", q)
+}
+
+// fromRing shows the newest records of an aggregator that keeps no history.
+func (o *observe) fromRing(ctx context.Context, p *printer, since, until time.Time, shown map[uint64]int64) error {
+	if o.first > 0 {
+		return errors.New("--first needs a history and this aggregator keeps none: set history.enabled, or use --last")
+	}
+	q := url.Values{"follow": {"false"}, "last": {strconv.Itoa(o.last)}}
+	putRange(q, since, time.Time{})
+	body, err := o.open(ctx, q)
 	if err != nil {
 		return err
 	}
 	defer body.Close()
-	before := o.books(ctx)
+	o.partial = append(o.partial, "this aggregator keeps no history (history.enabled): only the newest records, which it holds in memory, were searched")
+	return o.fromStream(ctx, body, p, func(r *flow.Record) bool {
+		if !until.IsZero() && r.End > until.UnixMilli() {
+			return false
+		}
+		if r.Has.Has(flow.FConnID) {
+			shown[r.ConnID] = r.End
+		}
+		return true
+	})
+}
+
+// fromStream prints the records of /api/v1/flows until its end.
+func (o *observe) fromStream(ctx context.Context, body io.Reader, p *printer, want func(*flow.Record) bool) error {
 	ended := false
-	err = o.lines(body, p, func(line []byte) (bool, error) {
+	err := o.lines(body, p, func(line []byte) (bool, error) {
 		if !bytes.HasPrefix(line, []byte(`{"weir":`)) {
 			return false, nil
 		}
@@ -258,14 +353,10 @@ func (o *observe) fromServer(ctx context.Context, p *printer, since time.Time, d
 			o.skipped += n.Weir.Skipped
 		}
 		return true, nil
-	}, func(r *flow.Record) bool { return !drop(r) })
-	switch {
-	case ctx.Err() != nil || isBrokenPipe(err): // Ctrl-C, or `| head`: the wanted end
-		err = nil
-	case err == nil && !ended:
+	}, want)
+	if err == nil && !ended && ctx.Err() == nil {
 		err = fmt.Errorf("%s: the stream broke off after %d flows: the server stopped or the network did", o.api.base.Host, p.n)
 	}
-	o.farewell(context.WithoutCancel(ctx), p.n, before)
 	return err
 }
 
@@ -326,7 +417,6 @@ func (o *observe) fromFile(p *printer, want func(*flow.Record) bool) error {
 		in = br
 	}
 	note := func(line []byte) (bool, error) { return bytes.HasPrefix(line, []byte(`{"weir":`)), nil }
-	p.last = o.last
 	if err := o.lines(in, p, note, want); err != nil && !isBrokenPipe(err) {
 		return fmt.Errorf("%s: %w", name, err)
 	}

@@ -2,17 +2,21 @@ package cli
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
+	"time"
 	"unicode/utf8"
 
 	"github.com/weirnet/weir/api/flow"
 )
 
 var (
-	outputs = []string{"compact", "table", "wide", "json", "jsonl", "csv"}
+	outputs = []string{"compact", "table", "wide", "json", "jsonl", "csv", "markdown"}
 	errPipe = error(syscall.EPIPE)
 )
 
@@ -22,10 +26,16 @@ type printer struct {
 	form   string
 	style  *style
 	n      uint64
-	last   int // keep only the newest, print them at the end
+	last   int    // keep only the newest, print them at the end
+	first  uint64 // take no more than so many, where it is not 0
 	kept   []flow.Record
 	widths []int
+	width  int // of a line of a table, 0 for no limit
 	line   []byte
+
+	mu    sync.Mutex
+	folds bool
+	held  fold
 }
 
 func newPrinter(w io.Writer, form string, st *style) *printer {
@@ -84,6 +94,11 @@ var wideColumns = append(append([]column(nil), tableColumns[:len(tableColumns)-1
 // print writes one record, or keeps it where only the newest are wanted. idle says
 // that nothing more is at hand, so that a person should see it now.
 func (p *printer) print(r *flow.Record, idle bool) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.first > 0 && p.n >= p.first {
+		return nil
+	}
 	if p.last > 0 {
 		if len(p.kept) == 2*p.last {
 			p.kept = append(p.kept[:0], p.kept[p.last:]...)
@@ -128,7 +143,15 @@ func (p *printer) write(r *flow.Record) error {
 			_, err = p.w.WriteString(clean(strings.TrimRight(string(p.line), "\r\n")) + "\n")
 		}
 	case "compact":
-		_, err = p.w.WriteString(p.compact(r) + "\n")
+		if p.folds {
+			if p.held.add(p.style, r) {
+				err = p.unfold()
+			}
+			return err
+		}
+		_, err = p.w.WriteString(p.compact(&folded{others: []flow.Record{*r}, rec: *r}) + "\n")
+	case "markdown":
+		err = p.markdown(r)
 	case "table":
 		err = p.row(tableColumns, r)
 	case "wide":
@@ -147,24 +170,95 @@ func endLine(b []byte) []byte {
 
 // compact is the default line:
 //
-//	03:12:07  shop/cart-6f -> shop/payments:8443  REFUSED  nobody listens (listens: 8080)  60 B/40 B
-func (p *printer) compact(r *flow.Record) string {
+//	03:12:07  shop/cart-6f -> shop/payments:8443  REFUSED x31  nobody listens (listens: 8080)  1.9 kB/1.2 kB  rtt 0.4 ms
+func (p *printer) compact(g *folded) string {
+	r, n, rttMin, rttMax := g.line()
 	st := p.style
-	from, to := st.fromTo(r)
-	parts := []string{st.when(r), from + " -> " + to, st.paint(r, st.outcome(r))}
-	if r.Proto != 6 {
-		parts = append(parts, proto(r))
+	from, to := st.fromTo(&r)
+	outcome := st.paint(&r, st.outcome(&r))
+	if n > 1 {
+		outcome += " x" + strconv.Itoa(n)
 	}
-	if s := listens(r); s != "" {
+	parts := []string{st.when(&r), from + " -> " + to, outcome}
+	if r.Proto != 6 {
+		parts = append(parts, proto(&r))
+	}
+	if s := listens(&r); s != "" {
 		parts = append(parts, clean(s))
 	}
-	if b := both(r, flow.FBytes, flow.FRevBytes, size); b != "-" {
-		parts = append(parts, b)
+	if b := both(&r, flow.FBytes, flow.FRevBytes, size); b != "-" {
+		parts = append(parts, b+g.uncounted())
 	}
-	if w := why(r, true); w != "" {
+	if w := why(&r, true); w != "" {
 		parts = append(parts, w)
 	}
+	switch {
+	case !r.Has.Has(flow.FRTT):
+	case rtt(rttMin) == rtt(rttMax):
+		parts = append(parts, "rtt "+rtt(rttMin))
+	default:
+		parts = append(parts, "rtt "+strings.TrimSuffix(rtt(rttMin), " ms")+" to "+rtt(rttMax))
+	}
 	return strings.Join(parts, "  ")
+}
+
+// unfold writes the lines that are held back.
+func (p *printer) unfold() error {
+	for _, g := range p.held.take() {
+		if _, err := p.w.WriteString(p.compact(g) + "\n"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// flush writes all that is not kept for the end.
+func (p *printer) flush() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.unfold(); err != nil {
+		return err
+	}
+	return p.w.Flush()
+}
+
+// everySecond writes what is held back each second until stop is called. An error meets
+// the next record: the writer keeps it.
+func (p *printer) everySecond() (stop func()) {
+	if !p.folds {
+		return func() {}
+	}
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		t := time.NewTicker(time.Second)
+		defer t.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-t.C:
+				_ = p.flush()
+			}
+		}
+	})
+	return func() { close(done); wg.Wait() }
+}
+
+func (p *printer) markdown(r *flow.Record) error {
+	var heads, rule, texts []string
+	for _, c := range tableColumns {
+		heads = append(heads, c.head)
+		rule = append(rule, map[bool]string{false: "---", true: "---:"}[c.right])
+		texts = append(texts, c.cell(p.style, r))
+	}
+	m := &markdownRows{p.w}
+	if p.n == 1 {
+		if err := errors.Join(m.line(heads), m.line(rule)); err != nil {
+			return err
+		}
+	}
+	return m.line(texts)
 }
 
 // row prints one line of a table; a column grows to the widest cell that it has
@@ -208,12 +302,44 @@ func (p *printer) cells(cols []column, texts []string, r *flow.Record) error {
 			b.WriteString(s + pad)
 		}
 	}
-	_, err := p.w.WriteString(strings.TrimRight(b.String(), " ") + "\n")
+	_, err := p.w.WriteString(cut(strings.TrimRight(b.String(), " "), p.width) + "\n")
 	return err
+}
+
+// cut shortens a line to width columns, 0 for no limit; sequences of colour take none.
+func cut(s string, width int) string {
+	if width <= 0 || utf8.RuneCountInString(s) <= width {
+		return s
+	}
+	n, escaped, painted := 0, false, false
+	last := 0 // where the last column that fits begins
+	for i, r := range s {
+		switch {
+		case r == '\x1b':
+			escaped, painted = true, true
+			continue
+		case escaped:
+			escaped = r != 'm'
+			continue
+		}
+		if n++; n == width {
+			last = i
+		}
+		if n > width {
+			s = s[:last] + "\u2026"
+			if painted {
+				s += "\x1b[0m"
+			}
+			return s
+		}
+	}
+	return s
 }
 
 // close writes what is kept and what ends the form.
 func (p *printer) close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if n := len(p.kept); n > 0 {
 		for i := max(0, n-p.last); i < n; i++ {
 			if err := p.write(&p.kept[i]); err != nil {
@@ -230,7 +356,11 @@ func (p *printer) close() error {
 			return err
 		}
 	}
-	if err := p.w.Flush(); err != nil {
+	err := p.unfold()
+	if err == nil {
+		err = p.w.Flush()
+	}
+	if err != nil {
 		return fmt.Errorf("write: %w", err)
 	}
 	return nil

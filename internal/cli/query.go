@@ -22,12 +22,13 @@ import (
 )
 
 type queryCmd struct {
-	env          *Env
-	api          *client
-	since, until string
-	limit        int
-	output       string
-	fail         bool
+	env    *Env
+	api    *client
+	time   timeRange
+	utc    bool
+	limit  int
+	output string
+	fail   bool
 }
 
 var queryOutputs = []string{"table", "json", "jsonl", "csv", "markdown"}
@@ -49,8 +50,9 @@ moved within it. docs/query.md describes the language.`,
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringVar(&o.since, "since", "1h", "begin of the range: 5m ago, or RFC 3339")
-	f.StringVar(&o.until, "until", "", "end of the range: 5m ago, or RFC 3339 (default now)")
+	f.StringVar(&o.time.since, "since", "1h", "begin of the range: "+timeHelp)
+	f.StringVar(&o.time.until, "until", "", "end of the range (default now)")
+	f.BoolVar(&o.utc, "utc", false, "times without a zone are in UTC")
 	f.IntVar(&o.limit, "limit", 100, "rows at most")
 	f.StringVarP(&o.output, "output", "o", "table", strings.Join(queryOutputs, ", "))
 	f.BoolVar(&o.fail, "fail-empty", false, "exit with status 3 where nothing was found")
@@ -65,19 +67,11 @@ func (o *queryCmd) run(ctx context.Context, text string) error {
 	if _, err := query.Parse(text); err != nil {
 		return usageError{fmt.Errorf("query: %w", err)}
 	}
-	now := o.env.Now()
 	v := url.Values{"q": {text}, "limit": {strconv.Itoa(o.limit)}}
-	for _, x := range []struct{ flag, text string }{{"since", o.since}, {"until", o.until}} {
-		if x.text == "" {
-			continue
-		}
-		at, err := api.ParseTime(x.text, now)
-		if err != nil {
-			return usagef("--%s: %w", x.flag, err)
-		}
-		v.Set(x.flag, at.UTC().Format(time.RFC3339Nano))
+	if err := o.time.put(v, o.env.Now(), zone(o.utc)); err != nil {
+		return err
 	}
-	body, err := o.api.get(ctx, "/api/v1/query", v)
+	body, err := o.api.post(ctx, "/api/v1/query", v)
 	if err != nil {
 		return err
 	}
@@ -99,51 +93,60 @@ type rows interface {
 	end() error
 }
 
-// print reads the answer line by line.
+// print writes the answer.
 func (o *queryCmd) print(body io.Reader) (n int, err error) {
+	out := o.form()
+	head, tail, err := readAnswer(o.api, body, out.head, func(h *api.Head, r *query.Row) error {
+		n++
+		return out.row(h, r)
+	})
+	if err != nil {
+		return n, err
+	}
+	if err := out.end(); err != nil {
+		return n, err
+	}
+	o.farewell(head, tail)
+	return n, nil
+}
+
+// readAnswer reads the answer of /api/v1/query line by line, as it comes. Numbers are
+// json.Number.
+func readAnswer(c *client, body io.Reader, onHead func(*api.Head) error, onRow func(*api.Head, *query.Row) error) (*api.Head, *api.Tail, error) {
+	broken := func(err error) error { return fmt.Errorf("%s: the answer broke off: %w", c.base.Host, err) }
 	br := bufio.NewReaderSize(body, 64<<10)
 	var head api.Head
 	if err := decodeLine(br, &head); err != nil {
-		return 0, o.broken(err)
+		return nil, nil, broken(err)
 	}
-	out := o.form()
-	if err := out.head(&head); err != nil {
-		return 0, err
+	if err := onHead(&head); err != nil {
+		return nil, nil, err
 	}
 	for {
 		line, err := br.ReadBytes('\n')
 		if err != nil {
-			return n, o.broken(err)
+			return nil, nil, broken(err)
 		}
 		if bytes.HasPrefix(line, []byte(`{"weir":`)) {
 			var t struct{ Weir api.Tail }
 			if err := json.Unmarshal(line, &t); err != nil {
-				return n, o.broken(err)
+				return nil, nil, broken(err)
 			}
-			if err := out.end(); err != nil {
-				return n, err
-			}
-			o.farewell(&head, &t.Weir)
-			return n, nil
+			return &head, &t.Weir, nil
 		}
 		var r query.Row
 		d := json.NewDecoder(bytes.NewReader(line))
 		d.UseNumber()
 		if err := d.Decode(&r); err != nil {
-			return n, o.broken(err)
+			return nil, nil, broken(err)
 		}
 		if len(r.Values) != len(head.Columns) {
-			return n, o.broken(errors.New("a row has not as many values as there are columns"))
+			return nil, nil, broken(errors.New("a row has not as many values as there are columns"))
 		}
-		if err := out.row(&head, &r); err != nil {
-			return n, err
+		if err := onRow(&head, &r); err != nil {
+			return nil, nil, err
 		}
-		n++
 	}
-}
-
-func (o *queryCmd) broken(err error) error {
-	return fmt.Errorf("%s: the answer broke off: %w", o.api.base.Host, err)
 }
 
 func decodeLine(br *bufio.Reader, into any) error {
@@ -165,13 +168,18 @@ func (o *queryCmd) farewell(h *api.Head, t *api.Tail) {
 	for _, note := range h.Notes {
 		fmt.Fprintln(o.env.Err, clean(note))
 	}
-	for _, m := range t.Partial {
-		share := ""
-		if m.Share != nil {
-			share = fmt.Sprintf(", which holds about %.0f %% of the connections", *m.Share*100)
-		}
-		fmt.Fprintf(o.env.Err, "PARTIAL: no answer from %s%s: %s\n", clean(m.Name), share, clean(m.Error))
+	for i := range t.Partial {
+		fmt.Fprintln(o.env.Err, missing(&t.Partial[i]))
 	}
+}
+
+// missing names an aggregator that did not answer.
+func missing(m *query.Missing) string {
+	share := ""
+	if m.Share != nil {
+		share = fmt.Sprintf(", which holds about %.0f %% of the connections", *m.Share*100)
+	}
+	return fmt.Sprintf("PARTIAL: no answer from %s%s: %s", clean(m.Name), share, clean(m.Error))
 }
 
 func (o *queryCmd) form() rows {

@@ -271,9 +271,6 @@ func why(r *flow.Record, compact bool) string {
 	if r.DNSQuery != "" {
 		add(asked(r))
 	}
-	if compact && r.Has.Has(flow.FRTT) {
-		add("rtt " + rtt(r.RTT))
-	}
 	if r.LossPackets > 0 || r.LossRevPackets > 0 {
 		add("lost between the ends: " + strconv.FormatInt(max(r.LossPackets, 0), 10) + "/" + strconv.FormatInt(max(r.LossRevPackets, 0), 10) + " packets")
 	}

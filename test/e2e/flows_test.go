@@ -275,7 +275,7 @@ func TestEveryConnectionArrivesExactly(t *testing.T) {
 	l.startAll()
 	l.traffic(100, 5*time.Millisecond, true)
 	time.Sleep(6 * time.Second) // an unanswered entry proves it by dying
-	ctl := exec.Command(filepath.Join(built, "weirctl"), "observe", "--last", "2000", "--outcome", "refused", "--server", fmt.Sprintf("127.0.0.1:%d", l.apiPort))
+	ctl := exec.Command(filepath.Join(built, "weirctl"), "observe", "--no-fold", "--last", "2000", "--outcome", "refused", "--server", fmt.Sprintf("127.0.0.1:%d", l.apiPort))
 	out, err := ctl.CombinedOutput()
 	if err != nil || strings.Count(string(out), "REFUSED") != 100 || !strings.Contains(string(out), "nothing was lost meanwhile") {
 		t.Errorf("weirctl observe shows %d of 100 refused connections: %v\n%.2000s", strings.Count(string(out), "REFUSED"), err, out)

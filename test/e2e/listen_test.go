@@ -107,7 +107,7 @@ func TestWhoListens(t *testing.T) {
 
 	others := fmt.Sprintf(" (listens: %d, %d)  ", portTCP, portFull)
 	eventually(t, "who listens, in the aggregator's records", 60*time.Second, func() error {
-		ctl := exec.Command(filepath.Join(built, "weirctl"), "observe", "--last", "2000", "--server", fmt.Sprintf("127.0.0.1:%d", l.apiPort))
+		ctl := exec.Command(filepath.Join(built, "weirctl"), "observe", "--no-fold", "--last", "2000", "--server", fmt.Sprintf("127.0.0.1:%d", l.apiPort))
 		out, err := ctl.CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("%w\n%s", err, out)
