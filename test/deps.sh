@@ -5,7 +5,7 @@ declare -A package=(
 	[ip]=iproute2 [nsenter]=util-linux [nft]=nftables [conntrack]=conntrack [ping]=iputils-ping
 	[nfcapd]=nfdump [nfacctd]=pmacct [softflowd]=softflowd [tshark]=tshark
 	[ovs-vsctl]=openvswitch-switch [ovsdb-server]=openvswitch-switch
-	[g++]=g++ [etcd]=etcd-server [openssl]=openssl [git]=git
+	[g++]=g++ [etcd]=etcd-server [openssl]=openssl [git]=git [promtool]=prometheus
 )
 missing=()
 for tool in "${!package[@]}"; do
@@ -18,6 +18,6 @@ if [ "$(id -u)" != 0 ]; then
 	exit 1
 fi
 echo "installing ${missing[*]}"
-export DEBIAN_FRONTEND=noninteractive
+export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 # no package starts its service
 apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null 2>&1 ||
 	{ apt-get update -qq && apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null; }

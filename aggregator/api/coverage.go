@@ -59,3 +59,12 @@ func (s *Server) canaries(w http.ResponseWriter, _ *http.Request) {
 	}
 	reply(w, http.StatusOK, s.Canaries())
 }
+
+// verify shows what became of the runs of each node's own probe.
+func (s *Server) verify(w http.ResponseWriter, _ *http.Request) {
+	if s.Verify == nil {
+		fail(w, http.StatusNotFound, "this aggregator judges no canaries")
+		return
+	}
+	reply(w, http.StatusOK, s.Verify())
+}

@@ -67,6 +67,7 @@ type Server struct {
 	Minutes    func(last int) []ledger.MinuteBook
 	Coverage   func() Coverage    // nil for none
 	Canaries   func() canary.View // nil for none
+	Verify     func() []canary.NodeRuns
 	Changes    func(ChangeQuery) Changes
 	NotReady   func() []string
 	Engine     Engine // nil for none
@@ -143,6 +144,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /api/v1/coverage", s.coverage)
 	mux.HandleFunc("GET /api/v1/changes", s.changes)
 	mux.HandleFunc("GET /api/v1/canaries", s.canaries)
+	mux.HandleFunc("GET /api/v1/verify", s.verify)
 	mux.HandleFunc("GET /api/v1/fields", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, fields()) })
 	mux.HandleFunc("GET /api/v1/version", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, s.Version) })
 	mux.HandleFunc("GET /api/v1/health", func(w http.ResponseWriter, _ *http.Request) {
@@ -154,7 +156,7 @@ func (s *Server) Handler() http.Handler {
 		reply(w, code, map[string]any{"ready": len(waiting) == 0, "not_ready": waiting, "records": s.Hub.Seq(), "streams": s.Streams()})
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		fail(w, http.StatusNotFound, fmt.Sprintf("nothing at %s: the API is below /api/v1/: flows, query, complete, ledger, ledger/minutes, coverage, canaries, changes, fields, health, version", r.URL.Path))
+		fail(w, http.StatusNotFound, fmt.Sprintf("nothing at %s: the API is below /api/v1/: flows, query, complete, ledger, ledger/minutes, coverage, canaries, verify, changes, fields, health, version", r.URL.Path))
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.Stats.Requests.Add(1)

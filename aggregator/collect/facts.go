@@ -21,6 +21,7 @@ type nodeFacts struct {
 	instance string
 	bornMs   int64 // first row of this instance
 	atMs     int64
+	heard    time.Time                // ours; when the newest row came
 	gapAt    time.Time                // ours; when it last said that it missed something
 	rows     map[string]ipfix.FactRow // by topic and key
 }
@@ -53,7 +54,8 @@ func (f *facts) take(row *ipfix.FactRow) bool {
 	if _, known := n.rows[key]; !known && len(n.rows) >= maxFactsOfOne {
 		return false
 	}
-	n.gap(row.Topic, row.Key, row.Value, time.Now())
+	n.heard = time.Now()
+	n.gap(row.Topic, row.Key, row.Value, n.heard)
 	n.rows[key] = *row
 	n.atMs = max(n.atMs, row.AtMs)
 	return true
@@ -63,12 +65,18 @@ func (f *facts) take(row *ipfix.FactRow) bool {
 type NodeFacts struct {
 	Observer, Instance string
 	At                 time.Time // of the newest row, by the node's clock
+	Heard              time.Time // when that came, by ours
 	Rows               []ipfix.FactRow
 }
 
 // Facts gives the newest facts of all nodes, by name. Rows that were not told again
 // with the newest ones, within factsLive, are no longer true.
 func (c *Collector) Facts(now time.Time) []NodeFacts {
+	return c.FactsWhere(now, func(*ipfix.FactRow) bool { return true })
+}
+
+// FactsWhere is Facts with the rows that are wanted alone.
+func (c *Collector) FactsWhere(now time.Time, want func(*ipfix.FactRow) bool) []NodeFacts {
 	f := &c.facts
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -79,13 +87,15 @@ func (c *Collector) Facts(now time.Time) []NodeFacts {
 			delete(f.byNode, name)
 			continue
 		}
-		x := NodeFacts{Observer: name, Instance: n.instance, At: at}
+		x := NodeFacts{Observer: name, Instance: n.instance, At: at, Heard: n.heard}
 		for k, r := range n.rows {
 			if n.atMs-r.AtMs > factsLive.Milliseconds() {
 				delete(n.rows, k)
 				continue
 			}
-			x.Rows = append(x.Rows, r)
+			if want(&r) {
+				x.Rows = append(x.Rows, r)
+			}
 		}
 		slices.SortFunc(x.Rows, func(a, b ipfix.FactRow) int {
 			return strings.Compare(a.Topic+"\x00"+a.Key, b.Topic+"\x00"+b.Key)

@@ -26,9 +26,9 @@ func (f sinkFunc) Send(r *flow.Record) { f(r) }
 func (c *canaries) sink(s *send.Sender) sinkFunc {
 	return func(r *flow.Record) {
 		probed := c.mark(r)
-		s.Send(r, enrich.RouteRecord(r))
+		to := s.Send(r, enrich.RouteRecord(r))
 		if probed {
-			c.Record(c.clock(), canary.StageSend, r)
+			c.Given(c.clock(), canary.StageSend, r, to)
 		}
 	}
 }

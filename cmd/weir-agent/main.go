@@ -96,11 +96,14 @@ func wire(cfg *config.Agent, log *slog.Logger, v buildinfo.Info, src source) (*p
 	}
 	socks := openSockets(cfg, log, seen)
 	look := newCoverage(cfg, seen.evidence)
-	sender, err := makeSender(cfg, log, book, keep, look.facts)
+	birds := &canaries{canary.NewTrail(canariesKept), exporter.SteadyClock()}
+	runs := newProbe(cfg, log, birds)
+	sender, err := makeSender(cfg, log, book, keep, func(aggregator string) []ipfix.FactRow {
+		return append(look.facts(), runs.facts(aggregator)...)
+	})
 	if err != nil {
 		return nil, err
 	}
-	birds := &canaries{canary.NewTrail(canariesKept), exporter.SteadyClock()}
 	loop, err := exporter.New(exporter.Config{
 		Source: src, Track: trackConfig(cfg, src), Poll: cfg.Conntrack.PollInterval, Enrich: withSockets(socks, names.enricher.Fill), Owner: names.owner,
 		Sink: birds.sink(sender), Book: book, Log: log, Clock: birds.clock, Canary: birds.Conn,
@@ -109,6 +112,7 @@ func wire(cfg *config.Agent, log *slog.Logger, v buildinfo.Info, src source) (*p
 		return nil, err
 	}
 	look.loop = loop
+	runs.ready = func() bool { return loop.State().Ready && sender.Ready() }
 	joinEvidence(seen, loop.Observed)
 	g := &daemon.Group{Log: log, StopTimeout: cfg.StopTimeout}
 	watch := &obs.Server{
@@ -124,20 +128,23 @@ func wire(cfg *config.Agent, log *slog.Logger, v buildinfo.Info, src source) (*p
 		},
 	}
 	list := append(loop.Metrics(), sendMetrics(sender)...)
-	list = append(append(append(list, names.metrics()...), look.metrics()...), append(seen.metrics(), append(socks.Metrics(), birds.metrics()...)...)...)
+	list = append(append(append(list, names.metrics()...), look.metrics()...), append(seen.metrics(), append(socks.Metrics(), append(birds.metrics(), runs.metrics()...)...)...)...)
 	if err := reg.Add(append(append(list, keep.Metrics()...), obs.LedgerMetrics(book)...)...); err != nil {
 		return nil, err
 	}
 	g.Add(watch, keep)
 	g.Add(names.tasks()...)
-	g.Add(sender, look, seen, socks, newAttempts(socks.Table(), loop.Observed), exportTask{loop, names, src.finite})
+	g.Add(sender, look, seen, socks, runs, newAttempts(socks.Table(), loop.Observed), exportTask{loop, names, src.finite})
 	return &parts{g, reg}, nil
 }
 
-func makeSender(cfg *config.Agent, log *slog.Logger, book *ledger.Book, keep *certificates, facts func() []ipfix.FactRow) (*send.Sender, error) {
+func makeSender(cfg *config.Agent, log *slog.Logger, book *ledger.Book, keep *certificates, facts func(string) []ipfix.FactRow) (*send.Sender, error) {
 	c := send.DefaultConfig()
 	c.Aggregators, c.Transport, c.Queue, c.TemplateInterval = cfg.Send.Aggregators, cfg.Send.Transport, cfg.Send.Queue, cfg.Send.Template
 	c.Observer, c.Instance, c.StopTimeout = cfg.NodeName, fmt.Sprintf("%x", time.Now().UnixNano()), cfg.StopTimeout*2/3
 	c.Domain = domain(cfg)
+	if cfg.Probe.Interval > 0 { // the wait holds several tellings
+		c.FactInterval = min(c.FactInterval, cfg.Probe.Wait/4)
+	}
 	return send.New(c, send.Deps{Log: log, Book: book, TLS: keep.send, Facts: facts})
 }

@@ -66,7 +66,12 @@ func (c *canaries) tried(name string) func([]flow.Record, error) {
 }
 
 func (c *canaries) view(runners []runner) canary.View {
-	v := canary.View{NowMs: time.Now().UnixMilli(), Traces: c.List()}
+	return c.with(runners, c.List())
+}
+
+// with is the view with some traces.
+func (c *canaries) with(runners []runner, traces []canary.Trace) canary.View {
+	v := canary.View{NowMs: time.Now().UnixMilli(), Traces: traces}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, r := range runners {

@@ -11,6 +11,7 @@ import (
 	"github.com/weirnet/weir/aggregator/store"
 	"github.com/weirnet/weir/internal/config"
 	"github.com/weirnet/weir/internal/ledger"
+	"github.com/weirnet/weir/internal/obs"
 	"github.com/weirnet/weir/sinks"
 )
 
@@ -37,4 +38,13 @@ func openHistory(cfg *config.Aggregator, log *slog.Logger, book *ledger.Book, re
 		return nil, nil, fmt.Errorf("history: %w", err)
 	}
 	return s, &runner{r, cfg.StopTimeout / 3, log}, nil
+}
+
+// watchHistory shows the history's size, and gives its metrics; none where it is off.
+func watchHistory(watch *obs.Server, history *store.Store) []obs.Metric {
+	if history == nil {
+		return nil
+	}
+	watch.State["history"] = func() any { return history.Size() }
+	return history.Metrics()
 }

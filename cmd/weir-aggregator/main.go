@@ -128,6 +128,8 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 		Log: log, Hub: hub, Version: v, Books: books, Minutes: perMinute.last, Coverage: func() api.Coverage { return nodeCoverage(col) },
 		Canaries: func() canary.View { return birds.view(runners) }, NotReady: g.NotReady, Changes: world.changes, Live: live,
 	}
+	judge := newVerify(birds, runners, col)
+	web.Verify = judge.list
 	serveQueries(web, &cfg.API, tls, history)
 	if cfg.API.Listen != "" && cfg.API.TokenFile != "" {
 		if web.Tokens, err = api.LoadTokens(cfg.API.TokenFile); err != nil {
@@ -140,15 +142,12 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 	}
 	p := &parts{g, reg, book, birds}
 	world.agents = agentStates(col)
-	if err := errors.Join(register(p, agg, col, web, tls), reg.Add(world.metrics()...)); err != nil {
+	more := append(append(world.metrics(), judge.metrics()...), watchHistory(watch, history)...)
+	if err := errors.Join(register(p, agg, col, web, tls), reg.Add(more...)); err != nil {
 		return nil, err
 	}
-	g.Add(watch, tls, perMinute, web)
+	g.Add(watch, tls, perMinute, web, judge)
 	if history != nil {
-		if err := reg.Add(history.Metrics()...); err != nil {
-			return nil, err
-		}
-		watch.State["history"] = func() any { return history.Size() }
 		g.Add(history)
 	}
 	g.Add(world.tasks()...)

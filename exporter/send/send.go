@@ -58,8 +58,8 @@ type Deps struct {
 	Book *ledger.Book
 	TLS  func(host string) *tls.Config // for transport tls
 	// Facts gives what the node says of itself, Observer and Instance left empty; nil
-	// for nothing. It is called from every session.
-	Facts func() []ipfix.FactRow
+	// for nothing. It is called from every session, with the aggregator's address.
+	Facts func(aggregator string) []ipfix.FactRow
 }
 
 // item is a record that waits, encoded.
@@ -126,8 +126,9 @@ func AmountOf(r *flow.Record) ledger.Amount {
 }
 
 // Send takes a record. route must be the same for both ends of a connection. It
-// never waits for the network.
-func (s *Sender) Send(r *flow.Record, route flow.Tuple) {
+// never waits for the network. It gives the address of the aggregator for which the
+// record waits; another one gets it if that goes down first.
+func (s *Sender) Send(r *flow.Record, route flow.Tuple) (aggregator string) {
 	a := AmountOf(r)
 	s.stage.In(a)
 	t := s.set.For(r)
@@ -140,6 +141,7 @@ func (s *Sender) Send(r *flow.Record, route flow.Tuple) {
 			break
 		}
 	}
+	return p.addr
 }
 
 // Hash is the hash of a route, the same on every node.

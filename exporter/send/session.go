@@ -427,7 +427,7 @@ func (x *session) tellFacts(now time.Time) error {
 		return nil
 	}
 	x.tellAt = now.Add(s.cfg.FactInterval)
-	for _, row := range s.deps.Facts() {
+	for _, row := range s.deps.Facts(x.p.addr) {
 		row.Observer, row.Instance = s.cfg.Observer, s.cfg.Instance
 		for !x.enc.AppendFact(&row) {
 			if x.enc.Empty() {

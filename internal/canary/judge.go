@@ -81,6 +81,7 @@ const (
 	HopAgg        = "aggregator"
 	HopAggClock   = "aggregator clock"
 	HopWire       = "wire"
+	HopProbe      = "probe" // the canaries could not be opened
 )
 
 // Judge compares what every hop noted with what was sent.

@@ -32,6 +32,7 @@ type Mark struct {
 	Outcome string  `json:"outcome,omitempty"`
 	Src     string  `json:"src,omitempty"` // name of the client, as NS/POD or a node's
 	Dst     string  `json:"dst,omitempty"`
+	To      string  `json:"to,omitempty"` // aggregator that it was given to (send)
 }
 
 // Trace is one canary's way through one process.
@@ -81,6 +82,19 @@ func (t *Trail) List() []Trace {
 	return out
 }
 
+// Get copies what is kept of some canaries.
+func (t *Trail) Get(keys []string) []Trace {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var out []Trace
+	for _, k := range keys {
+		if x := t.traces[k]; x != nil {
+			out = append(out, Trace{k, slices.Clone(x.Marks)})
+		}
+	}
+	return out
+}
+
 // mark finds or makes a mark. Call it with the lock held.
 func (t *Trail) mark(key, stage string) *Mark {
 	x := t.traces[key]
@@ -122,10 +136,14 @@ func (t *Trail) Records(nowMs int64, stage string, recs []flow.Record) {
 }
 
 // Record notes a record; the caller has asked IsRecord.
-func (t *Trail) Record(nowMs int64, stage string, r *flow.Record) {
+func (t *Trail) Record(nowMs int64, stage string, r *flow.Record) { t.Given(nowMs, stage, r, "") }
+
+// Given is Record at a stage that hands the record to an aggregator.
+func (t *Trail) Given(nowMs int64, stage string, r *flow.Record, to string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	m := t.mark(recordKey(r), stage)
+	m.To = to
 	m.AtMs = nowMs
 	m.Records++
 	// A field that is absent may hold what another record left there.

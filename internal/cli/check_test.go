@@ -87,3 +87,14 @@ func TestVerdictText(t *testing.T) {
 	agg.View.Traces[1].Marks = agg.View.Traces[1].Marks[:3]
 	golden(t, "verify-broken.golden", text())
 }
+
+func TestVerifyLast(t *testing.T) {
+	now := time.UnixMilli(1_800_000_000_000)
+	golden(t, "verify-last-none.golden", lastText(nil, now))
+	golden(t, "verify-last.golden", lastText([]canary.NodeRuns{
+		{Node: "node-1", Result: canary.ResultOK, LastOKMs: now.UnixMilli() - 72_400, IntervalMs: 300_000, Runs: canary.Counts{OK: 12}, Verdict: &canary.Verdict{}},
+		{Node: "node-2\x1b[2J", Result: canary.ResultFailed, IntervalMs: 300_000, Runs: canary.Counts{Failed: 3}, Verdict: &canary.Verdict{Broken: canary.StageConntrack, Why: "tcp v4: the agent did not see it", Remedy: "look at events"}},
+		{Node: "node-3", Result: canary.ResultOverdue, LastOKMs: now.UnixMilli() - 9_000_000, IntervalMs: 60_000, Runs: canary.Counts{OK: 5, Overdue: 1}, Verdict: &canary.Verdict{Broken: canary.HopAgent, Why: "it has told nothing for 8900 s", Remedy: "is it running?"}},
+		{Node: "node-4", Result: canary.ResultNone, Pending: true, IntervalMs: 300_000},
+	}, now))
+}

@@ -28,6 +28,7 @@ type verify struct {
 	addresses []string
 	output    string
 	wait      time.Duration
+	lastRuns  bool
 }
 
 func verifyCommand(env *Env, c *client) *cobra.Command {
@@ -40,8 +41,19 @@ agent (conntrack, track, send), the aggregator (collect, correlate, live) and ea
 Where one did not, it is named, with what to do, and the exit status is 1.
 
 Run it on a node, in the network namespace that the agent reads (or with --netns), as root.
-Canaries go to ports 61980 to 61999 of the node itself; their records have canary=true.`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return v.run(cmd.Context()) },
+Canaries go to ports 61980 to 61999 of the node itself; their records have canary=true.
+
+With --last it opens nothing: it shows what became of the runs that the agents make by
+themselves (probe.interval), as the aggregator judged them.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := oneOf("output", v.output, "table", "json"); err != nil {
+				return err
+			}
+			if v.lastRuns {
+				return v.last(cmd.Context())
+			}
+			return v.run(cmd.Context())
+		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&v.agent, "agent", "127.0.0.1:9641", "metrics address of this node's agent; empty to leave its hops out")
@@ -49,6 +61,7 @@ Canaries go to ports 61980 to 61999 of the node itself; their records have canar
 	f.StringSliceVar(&v.addresses, "address", nil, "address of this node, one a family (default the first of each)")
 	f.StringVarP(&v.output, "output", "o", "table", "table or json")
 	f.DurationVar(&v.wait, "wait", 10*time.Second, "how long the canaries may take to every hop")
+	f.BoolVar(&v.lastRuns, "last", false, "show what became of each node's own last run, and open nothing")
 	return cmd
 }
 
@@ -58,9 +71,6 @@ const (
 )
 
 func (v *verify) run(ctx context.Context) error {
-	if err := oneOf("output", v.output, "table", "json"); err != nil {
-		return err
-	}
 	var addrs []netip.Addr
 	for _, s := range v.addresses {
 		a, err := netip.ParseAddr(s)

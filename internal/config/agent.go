@@ -30,6 +30,7 @@ type Agent struct {
 	NFLOG       NFLOG          `json:"nflog" doc:"denials that the node's own rules log"`
 	ICMP        ICMP           `json:"icmp" doc:"ICMP errors, with the connections that they quote"`
 	Resets      Resets         `json:"resets" doc:"who reset a connection"`
+	Probe       Probe          `json:"probe" doc:"canary connections that show whether every hop works"`
 	Send        Send           `json:"send" doc:"where records go"`
 	Metrics     obs.Config     `json:"metrics" doc:"where the agent can be watched"`
 	Log         obs.LogConfig  `json:"log" doc:"how the agent logs"`
@@ -83,6 +84,7 @@ func DefaultAgent() *Agent {
 		Names:       Names{Source: "auto"},
 		DNS:         DNS{MaxNames: 65536, MaxFlows: 32768, Grace: 5 * time.Minute},
 		Sockets:     sockets.DefaultConfig(),
+		Probe:       Probe{Wait: 30 * time.Second},
 		Send:        Send{Transport: "tls", Queue: 1 << 16, Template: 10 * time.Minute},
 		Metrics:     obs.Config{Listen: "127.0.0.1:9641"},
 		Log:         obs.DefaultLogConfig(),
@@ -97,6 +99,9 @@ func (a *Agent) Validate() error {
 	}
 	if a.Replay != "" && a.Conntrack.OVSSocket != "" {
 		errs = append(errs, errors.New("replay: a replay and conntrack.ovsSocket exclude each other: remove one"))
+	}
+	if a.Probe.Interval > 0 && (a.Replay != "" || a.Conntrack.OVSSocket != "") {
+		errs = append(errs, errors.New("probe.interval: canaries pass the kernel's conntrack, and the agent reads a replay or Open vSwitch: set probe.interval: 0"))
 	}
 	errs = append(errs, positive("stopTimeout", a.StopTimeout))
 	return errors.Join(errs...)

@@ -32,6 +32,7 @@ type options struct {
 	sinks       string // further sinks
 	sockets     bool   // the agent reads them
 	active      string // of the aggregator
+	agent       string // further keys of the agent
 }
 
 func newLab(t *testing.T, o options) *lab {
@@ -68,7 +69,7 @@ names: {source: none}
 send: {transport: tcp, aggregators: ["127.0.0.1:%[3]d"]}
 metrics: {listen: "127.0.0.1:%[4]d"}
 sockets: {enabled: %[5]t, interval: 200ms, netns: [/run/netns/%[1]s]}
-`, l.name, o.eventBuffer, collect, l.agentMetrics, o.sockets))
+%[6]s`, l.name, o.eventBuffer, collect, l.agentMetrics, o.sockets, o.agent))
 	return l
 }
 

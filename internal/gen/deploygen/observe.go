@@ -209,6 +209,8 @@ send:
   caFile: /etc/weir/tls/ca.crt
   certFile: /etc/weir/tls/tls.crt
   keyFile: /etc/weir/tls/tls.key
+probe:
+  interval: 5m
 metrics:
   listen: 127.0.0.1:%d
 `, agentWatch)
