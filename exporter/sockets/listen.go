@@ -8,11 +8,62 @@ import (
 	"github.com/weirnet/weir/exporter/track"
 )
 
-// heard is what one namespace listens on. It does not change.
+// heard is what one namespace listened on from one look to another. It does not
+// change, but for older, which the table's lock guards.
 type heard struct {
-	list []Listener
-	atMs int64
-	ns   uint64
+	list      []Listener
+	firstMs   int64 // the look that found it so first
+	atMs      int64 // the last that did; list is its
+	namespace uint64
+	older     *heard // what was before
+}
+
+// maxHeard is how many changes are remembered of a namespace: a record is made up to
+// a timeout of conntrack after its connection failed, and what was then counts.
+const maxHeard = 8
+
+// newHeard follows prev, which may be nil. What is older than keepMs is let go.
+func newHeard(prev *heard, ns uint64, list []Listener, nowMs, keepMs int64) *heard {
+	h := &heard{list: list, firstMs: nowMs, atMs: nowMs, namespace: ns, older: prev}
+	if prev != nil && sameEars(prev.list, list) {
+		h.firstMs, h.older = prev.firstMs, prev.older
+	}
+	for p, n := h, 1; p.older != nil; p, n = p.older, n+1 {
+		if n == maxHeard || nowMs-p.older.atMs > keepMs {
+			p.older = nil
+			break
+		}
+	}
+	return h
+}
+
+// sameEars compares two looks, except for the numbers of a queue and for clients'
+// UDP sockets. An order that changed is a difference, which does no harm.
+func sameEars(a, b []Listener) bool {
+	for {
+		for len(a) > 0 && a[0].fleeting() {
+			a = a[1:]
+		}
+		for len(b) > 0 && b[0].fleeting() {
+			b = b[1:]
+		}
+		if len(a) == 0 || len(b) == 0 {
+			return len(a) == len(b)
+		}
+		x, y := &a[0], &b[0]
+		if x.Addr != y.Addr || x.Port != y.Port || x.Proto != y.Proto || x.V6Only != y.V6Only || x.Full() != y.Full() {
+			return false
+		}
+		a, b = a[1:], b[1:]
+	}
+}
+
+// when gives what was at a time: as of the last look before it, or of the first of all.
+func (h *heard) when(ms int64) *heard {
+	for h.firstMs > ms+slackMs && h.older != nil {
+		h = h.older
+	}
+	return h
 }
 
 // firstEphemeral is where a UDP port is more likely a client's that waits for an
@@ -20,13 +71,15 @@ type heard struct {
 // named among those that listen.
 const firstEphemeral = 32768
 
+func (l *Listener) fleeting() bool { return l.Proto == protoUDP && l.Port >= firstEphemeral }
+
 // others gives where else somebody listens to addr: the ports of the protocol, in
 // order, and port itself where it is open for the other protocol.
 func (h *heard) others(addr *[16]byte, proto uint8, port uint16) []flow.ListenPort {
 	var list []flow.ListenPort
 	for i := range h.list {
 		l := &h.list[i]
-		if (l.Proto != proto && l.Port != port) || (l.Proto == protoUDP && l.Port >= firstEphemeral) || !l.ListensTo(addr) {
+		if (l.Proto != proto && l.Port != port) || l.fleeting() || !l.ListensTo(addr) {
 			continue
 		}
 		list = append(list, flow.ListenPort{Port: l.Port, Proto: l.Proto})
@@ -81,16 +134,17 @@ func (h *heard) at(addr *[16]byte, proto uint8, port uint16) (flow.Listen, *List
 	return flow.ListenOpen, best
 }
 
-// fillListen says who waits at the server's port, for a connection that did not go
-// well: nobody asks for the others.
+// fillListen says who waited at the server's port when the last packet came, for a
+// connection that did not go well: nobody asks for the others.
 func (w *Walker) fillListen(x *track.Export, r *flow.Record) {
 	c := x.Conn
 	if !asks(c.Orig.Proto, x.Outcome) {
 		return
 	}
 	addr := c.Reply.Src
-	h := w.table.heard(&addr)
-	if h == nil || w.stale(h.atMs, x) {
+	end := max(x.EndMs, x.StartMs)
+	h := w.table.heard(&addr, end)
+	if h == nil || (end != 0 && w.far(h, end)) {
 		return
 	}
 	what, l := h.at(&addr, c.Orig.Proto, c.Reply.SrcPort)
@@ -115,9 +169,9 @@ func asks(proto uint8, o flow.Outcome) bool {
 	return proto == protoTCP || (proto == protoUDP && o != flow.OutcomeUnknown)
 }
 
-// stale says that a look is from too long before the connection's end: the namespace
-// is not read any more, and somebody else may have its address.
-func (w *Walker) stale(atMs int64, x *track.Export) bool {
-	end := max(x.EndMs, x.StartMs)
-	return end != 0 && atMs+3*w.every.Load()+slackMs < end
+// far says that a look is from too long before, when the namespace was read no more
+// and another may have its address by then; or from too long after.
+func (w *Walker) far(h *heard, ms int64) bool {
+	far := 3*w.every.Load() + slackMs
+	return h.atMs+far < ms || h.firstMs-far > ms
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/exporter/track"
 )
@@ -84,7 +86,8 @@ func TestFillListen(t *testing.T) {
 		"UDP not proven yet":    {fill("10.0.0.1", 53, 17, flow.OutcomeUnknown, 100_500), ""},
 		"an address not read":   {fill("10.0.0.2", 8443, 6, flow.OutcomeRefused, 100_500), ""},
 		"no protocol for ports": {fill("10.0.0.1", 0, 1, flow.OutcomeUnanswered, 100_500), ""},
-		"look after the end":    {fill("10.0.0.1", 8443, 6, flow.OutcomeUnanswered, 60_000), "none 8080, 9090"},
+		"look just after":       {fill("10.0.0.1", 8443, 6, flow.OutcomeUnanswered, 98_000), "none 8080, 9090"},
+		"look long after":       {fill("10.0.0.1", 8443, 6, flow.OutcomeUnanswered, 60_000), ""},
 		"look long before":      {fill("10.0.0.1", 8443, 6, flow.OutcomeRefused, 104_000), ""},
 	} {
 		got := ""
@@ -94,5 +97,53 @@ func TestFillListen(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
+	}
+}
+
+// TestWhatWasThen: a record that is made late tells what was when its connection
+// failed, and the memory of that is bounded.
+func TestWhatWasThen(t *testing.T) {
+	tab := NewTable(8, 60_000)
+	addr := flow.Addr16(netip.MustParseAddr("10.0.0.1"))
+	look := func(atMs int64, list ...Listener) { tab.walked(0, atMs, 7, [][16]byte{addr}, list) }
+	port := func(p uint16) Listener { return ear("0.0.0.0", p, 6) }
+	client := func(p uint16) Listener { return ear("0.0.0.0", p, 17) }
+	ports := func(ms int64) (list []uint16) {
+		for _, l := range tab.heard(&addr, ms).list {
+			list = append(list, l.Port)
+		}
+		return list
+	}
+	look(10_000, port(80))
+	look(20_000, port(80), client(40000)) // a client's socket is no change
+	look(30_000, client(40001), port(80))
+	look(40_000)
+	look(50_000, port(81))
+	for ms, want := range map[int64][]uint16{
+		1: {40001, 80}, 39_000: {40001, 80}, 40_000: nil, 49_000: nil, 50_000: {81}, 99_000: {81}, 0: {81},
+	} {
+		if d := cmp.Diff(want, ports(ms)); d != "" {
+			t.Errorf("at %d ms: %s", ms, d)
+		}
+	}
+	full := port(81)
+	for i := range int64(50) {
+		full.Queue = uint32(i % 2)
+		look(51_000+i, full)
+	}
+	n := 0
+	for h := tab.heard(&addr, 0); h != nil; h = h.older {
+		n++
+	}
+	if n != maxHeard {
+		t.Errorf("%d changes are remembered, want %d", n, maxHeard)
+	}
+	look(200_000, port(82))
+	if tab.heard(&addr, 0).older != nil {
+		t.Error("what was long ago is remembered")
+	}
+	tab.walked(0, 201_000, 8, [][16]byte{addr}, nil)
+	if h := tab.heard(&addr, 1); h.namespace != 8 {
+		t.Error("another namespace has the address, and its predecessor's ports are told")
 	}
 }

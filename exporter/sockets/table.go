@@ -69,17 +69,22 @@ func (t *Table) Attempts(list []Attempt) []Attempt {
 // was read (Unix ms). ok is false where no such namespace was read: then nothing is
 // known, which is not the same as an empty list. The list must not be changed.
 func (t *Table) Listeners(addr [16]byte) (list []Listener, atMs int64, ok bool) {
-	h := t.heard(&addr)
+	h := t.heard(&addr, 0)
 	if h == nil {
 		return nil, 0, false
 	}
 	return h.list, h.atMs, true
 }
 
-func (t *Table) heard(addr *[16]byte) *heard {
+// heard gives what the namespace of the address listened on at a time, Unix ms; 0 is now.
+func (t *Table) heard(addr *[16]byte, ms int64) *heard {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.listeners[*addr]
+	h := t.listeners[*addr]
+	if h == nil || ms == 0 {
+		return h
+	}
+	return h.when(ms)
 }
 
 // put takes a connected socket. Called with the lock held.
@@ -159,7 +164,14 @@ func (t *Table) walked(beganMs, nowMs int64, ns uint64, addrs [][16]byte, list [
 			a.Over = true
 		}
 	}
-	h := &heard{list: list, atMs: nowMs, ns: ns}
+	var prev *heard
+	for _, a := range addrs {
+		if p := t.listeners[a]; p != nil && p.namespace == ns {
+			prev = p
+			break
+		}
+	}
+	h := newHeard(prev, ns, list, nowMs, t.keepMs)
 	for _, a := range addrs {
 		if !loopback(&a) {
 			t.listeners[a] = h
