@@ -304,7 +304,7 @@ type Record struct {
 	LimitedBySrc       LimitedBy  // src.limited_by: what held the client back from sending between the last two looks at its socket
 	LimitedByDst       LimitedBy  // dst.limited_by: what held the server back from sending between the last two looks at its socket
 	Canary             bool       // canary: a connection to a port of the probe (61980 to 61999): weirctl verify opened it, leave it out of totals
-	DstListen          Listen     // dst.listen: who waited at the server's port when the connection failed, as the walk before it saw, or the one just after
+	DstListen          Listen     // dst.listen: who waited at the server's port when the connection failed
 	DstListens         string     // dst.listens: where the server's address listens instead: at most 8 ports of the protocol, then +N for N more, and the same port of the other protocol, as in 8080, 53/udp
 	DstBacklog         uint32     // dst.backlog: connections that waited for accept(2) at the server's port (connections)
 	DstBacklogMax      uint32     // dst.backlog_max: how many may wait there: the backlog of listen(2) (connections)

@@ -89,7 +89,7 @@ const (
 	absentPod     = "the end is no pod of this cluster, or was not known at the time of the flow"
 	absentPolicy  = "no policy decided, or the datapath does not say which"
 	absentSock    = "no socket was read for this connection"
-	absentListen  = "its node did not read the sockets of that address, or the connection went well"
+	absentListen  = "its node did not read the sockets of that address, the looks before and after differ, or the connection went well"
 )
 
 // Fields is the one table of fields. The position in it is the FieldID; append
@@ -249,7 +249,7 @@ var Fields = []Field{
 	// the probe
 	{"canary", "Canary", TypeBool, "", "", []Element{el(PENWeir, 110, "weirCanary", EncBool, 1)}, "a connection to a port of the probe (61980 to 61999): weirctl verify opened it, leave it out of totals", "any other connection"},
 	// who listens
-	{"dst.listen", "DstListen", TypeU8, "Listen", "", u(PENWeir, 94, "weirDestinationListen", 1), "who waited at the server's port when the connection failed, as the walk before it saw, or the one just after", absentListen},
+	{"dst.listen", "DstListen", TypeU8, "Listen", "", u(PENWeir, 94, "weirDestinationListen", 1), "who waited at the server's port when the connection failed", absentListen},
 	{"dst.listens", "DstListens", TypeString, "", "", s(PENWeir, 95, "weirDestinationListens"), "where the server's address listens instead: at most 8 ports of the protocol, then +N for N more, and the same port of the other protocol, as in 8080, 53/udp", "somebody listens at the port, or nowhere, or as dst.listen"},
 	{"dst.backlog", "DstBacklog", TypeU32, "", "connections", u(PENWeir, 96, "weirDestinationBacklog", 4), "connections that waited for accept(2) at the server's port", "the queue was not full, or as dst.listen"},
 	{"dst.backlog_max", "DstBacklogMax", TypeU32, "", "connections", u(PENWeir, 97, "weirDestinationBacklogMax", 4), "how many may wait there: the backlog of listen(2)", "as dst.backlog"},

@@ -58,12 +58,16 @@ func sameEars(a, b []Listener) bool {
 	}
 }
 
-// when gives what was at a time: as of the last look before it, or of the first of all.
-func (h *heard) when(ms int64) *heard {
+// when gives what was at a time, as of the last look before it, or of the first of
+// all; and what the next look found otherwise, nil where the time is not between two.
+func (h *heard) when(ms int64) (was, next *heard) {
 	for h.firstMs > ms+slackMs && h.older != nil {
-		h = h.older
+		h, next = h.older, h
 	}
-	return h
+	if ms <= h.atMs {
+		next = nil
+	}
+	return h, next
 }
 
 // firstEphemeral is where a UDP port is more likely a client's that waits for an
@@ -143,11 +147,16 @@ func (w *Walker) fillListen(x *track.Export, r *flow.Record) {
 	}
 	addr := c.Reply.Src
 	end := max(x.EndMs, x.StartMs)
-	h := w.table.heard(&addr, end)
+	h, next := w.table.heard(&addr, end)
 	if h == nil || (end != 0 && w.far(h, end)) {
 		return
 	}
 	what, l := h.at(&addr, c.Orig.Proto, c.Reply.SrcPort)
+	if next != nil {
+		if then, _ := next.at(&addr, c.Orig.Proto, c.Reply.SrcPort); then != what {
+			return // it changed between two looks, and nobody knows on which side of the connection
+		}
+	}
 	r.SetDstListen(what)
 	switch what {
 	case flow.ListenFull:

@@ -61,6 +61,10 @@ func TestFillListen(t *testing.T) {
 		ear("10.0.0.2", 7070, 6), ear("0.0.0.0", 443, 17), ear("0.0.0.0", 51234, 17),
 	}
 	w.table.walked(0, 100_000, 1, [][16]byte{flow.Addr16(server)}, list)
+	three := [][16]byte{flow.Addr16(netip.MustParseAddr("10.0.0.3"))}
+	w.table.walked(0, 99_000, 3, three, list[:0:0])
+	w.table.walked(0, 99_200, 3, three, []Listener{ear("0.0.0.0", 80, 6)})
+	w.table.walked(0, 100_000, 3, three, nil)
 	fill := func(addr string, port uint16, proto uint8, o flow.Outcome, endMs int64) *flow.Record {
 		client := netip.MustParseAddrPort("10.0.0.9:4000")
 		dialled := netip.MustParseAddrPort("10.96.0.1:80")
@@ -86,6 +90,8 @@ func TestFillListen(t *testing.T) {
 		"UDP not proven yet":    {fill("10.0.0.1", 53, 17, flow.OutcomeUnknown, 100_500), ""},
 		"an address not read":   {fill("10.0.0.2", 8443, 6, flow.OutcomeRefused, 100_500), ""},
 		"no protocol for ports": {fill("10.0.0.1", 0, 1, flow.OutcomeUnanswered, 100_500), ""},
+		"stopped between looks": {fill("10.0.0.3", 80, 6, flow.OutcomeReset, 99_500), ""},
+		"never, at both looks":  {fill("10.0.0.3", 81, 6, flow.OutcomeRefused, 99_500), "none 80"},
 		"look just after":       {fill("10.0.0.1", 8443, 6, flow.OutcomeUnanswered, 98_000), "none 8080, 9090"},
 		"look long after":       {fill("10.0.0.1", 8443, 6, flow.OutcomeUnanswered, 60_000), ""},
 		"look long before":      {fill("10.0.0.1", 8443, 6, flow.OutcomeRefused, 104_000), ""},
@@ -109,7 +115,8 @@ func TestWhatWasThen(t *testing.T) {
 	port := func(p uint16) Listener { return ear("0.0.0.0", p, 6) }
 	client := func(p uint16) Listener { return ear("0.0.0.0", p, 17) }
 	ports := func(ms int64) (list []uint16) {
-		for _, l := range tab.heard(&addr, ms).list {
+		h, _ := tab.heard(&addr, ms)
+		for _, l := range h.list {
 			list = append(list, l.Port)
 		}
 		return list
@@ -126,24 +133,29 @@ func TestWhatWasThen(t *testing.T) {
 			t.Errorf("at %d ms: %s", ms, d)
 		}
 	}
+	for ms, between := range map[int64]bool{10_000: false, 30_000: false, 30_001: true, 39_000: true, 40_000: false, 45_000: true, 50_000: false, 60_000: false} {
+		if _, next := tab.heard(&addr, ms); (next != nil) != between {
+			t.Errorf("at %d ms: between two looks %t, want %t", ms, next != nil, between)
+		}
+	}
 	full := port(81)
 	for i := range int64(50) {
 		full.Queue = uint32(i % 2)
 		look(51_000+i, full)
 	}
 	n := 0
-	for h := tab.heard(&addr, 0); h != nil; h = h.older {
+	for h, _ := tab.heard(&addr, 0); h != nil; h = h.older {
 		n++
 	}
 	if n != maxHeard {
 		t.Errorf("%d changes are remembered, want %d", n, maxHeard)
 	}
 	look(200_000, port(82))
-	if tab.heard(&addr, 0).older != nil {
+	if h, _ := tab.heard(&addr, 0); h.older != nil {
 		t.Error("what was long ago is remembered")
 	}
 	tab.walked(0, 201_000, 8, [][16]byte{addr}, nil)
-	if h := tab.heard(&addr, 1); h.namespace != 8 {
+	if h, _ := tab.heard(&addr, 1); h.namespace != 8 {
 		t.Error("another namespace has the address, and its predecessor's ports are told")
 	}
 }

@@ -69,20 +69,21 @@ func (t *Table) Attempts(list []Attempt) []Attempt {
 // was read (Unix ms). ok is false where no such namespace was read: then nothing is
 // known, which is not the same as an empty list. The list must not be changed.
 func (t *Table) Listeners(addr [16]byte) (list []Listener, atMs int64, ok bool) {
-	h := t.heard(&addr, 0)
+	h, _ := t.heard(&addr, 0)
 	if h == nil {
 		return nil, 0, false
 	}
 	return h.list, h.atMs, true
 }
 
-// heard gives what the namespace of the address listened on at a time, Unix ms; 0 is now.
-func (t *Table) heard(addr *[16]byte, ms int64) *heard {
+// heard gives what the namespace of the address listened on at a time, Unix ms, and
+// the next look where that found a change; 0 is now.
+func (t *Table) heard(addr *[16]byte, ms int64) (was, next *heard) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	h := t.listeners[*addr]
 	if h == nil || ms == 0 {
-		return h
+		return h, nil
 	}
 	return h.when(ms)
 }
