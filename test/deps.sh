@@ -2,7 +2,7 @@
 # Installs the Debian packages whose programs the tests use; quick when they are there.
 set -euo pipefail
 declare -A package=(
-	[ip]=iproute2 [nsenter]=util-linux [nft]=nftables [conntrack]=conntrack [ping]=iputils-ping
+	[ip]=iproute2 [ss]=iproute2 [nsenter]=util-linux [nft]=nftables [conntrack]=conntrack [ping]=iputils-ping
 	[nfcapd]=nfdump [nfacctd]=pmacct [softflowd]=softflowd [tshark]=tshark
 	[ovs-vsctl]=openvswitch-switch [ovsdb-server]=openvswitch-switch
 	[g++]=g++ [etcd]=etcd-server [openssl]=openssl [git]=git [promtool]=prometheus

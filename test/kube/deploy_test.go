@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,9 +20,9 @@ import (
 	"github.com/weirnet/weir/deploy"
 )
 
-// applyDeploy applies deploy/observe.yaml as `kubectl apply --server-side` does,
+// applyDeploy applies a file of deploy as `kubectl apply --server-side` does,
 // with strict field validation. It gives the objects as the server has them.
-func applyDeploy(t *testing.T, p *plane) []*unstructured.Unstructured {
+func applyDeploy(t *testing.T, p *plane, file []byte) []*unstructured.Unstructured {
 	t.Helper()
 	c := p.client()
 	groups, err := restmapper.GetAPIGroupResources(c.Discovery())
@@ -34,7 +35,7 @@ func applyDeploy(t *testing.T, p *plane) []*unstructured.Unstructured {
 		t.Fatal(err)
 	}
 	var out []*unstructured.Unstructured
-	for _, d := range documents(deploy.Observe) {
+	for _, d := range documents(file) {
 		var u unstructured.Unstructured
 		if err := yaml.Unmarshal(d, &u.Object); err != nil {
 			t.Fatal(err)
@@ -61,8 +62,8 @@ func applyDeploy(t *testing.T, p *plane) []*unstructured.Unstructured {
 // testDeploy applies the manifests for real, and what their controllers would make of them.
 func testDeploy(t *testing.T, p *plane) {
 	t.Helper()
-	first := applyDeploy(t, p)
-	for i, u := range applyDeploy(t, p) {
+	first := applyDeploy(t, p, deploy.Observe)
+	for i, u := range applyDeploy(t, p, deploy.Observe) {
 		if u.GetResourceVersion() != first[i].GetResourceVersion() {
 			t.Errorf("%s %s changes when it is applied again", u.GetKind(), u.GetName())
 		}
@@ -89,8 +90,37 @@ func testDeploy(t *testing.T, p *plane) {
 		}
 	}
 	testRestricted(t, c, agent, aggr)
-	testCapabilities(t, ds)
+	testCapabilities(t, ds, "NET_ADMIN")
 	testRights(t, c)
+	testEvidence(t, p)
+}
+
+// testEvidence applies the manifests with more rights over the others and back: the
+// namespace admits that pod too, and afterwards the rights are gone.
+func testEvidence(t *testing.T, p *plane) {
+	t.Helper()
+	c := p.client()
+	for _, x := range []struct {
+		name string
+		file []byte
+		caps []corev1.Capability
+	}{
+		{"agent-evidence", deploy.Evidence, []corev1.Capability{"NET_ADMIN", "NET_RAW", "SYS_ADMIN"}},
+		{"agent-again", deploy.Observe, []corev1.Capability{"NET_ADMIN"}},
+	} {
+		applyDeploy(t, p, x.file)
+		ds, err := c.AppsV1().DaemonSets("weir").Get(t.Context(), "weir-agent", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.CoreV1().Pods("weir").Create(t.Context(), podOf(x.name, ds.Spec.Template), metav1.CreateOptions{}); err != nil {
+			t.Errorf("%s: the namespace does not admit its own pod: %v", x.name, err)
+		}
+		testCapabilities(t, ds, x.caps...)
+		if ds.Spec.Template.Spec.HostPID {
+			t.Errorf("%s: has the host's process ids", x.name)
+		}
+	}
 }
 
 func podOf(name string, tpl corev1.PodTemplateSpec) *corev1.Pod {
@@ -125,13 +155,13 @@ func account(t *testing.T, c *kubernetes.Clientset, ns, name string) {
 	}
 }
 
-func testCapabilities(t *testing.T, ds *appsv1.DaemonSet) {
+func testCapabilities(t *testing.T, ds *appsv1.DaemonSet, want ...corev1.Capability) {
 	t.Helper()
 	for _, ctr := range ds.Spec.Template.Spec.Containers {
 		s := ctr.SecurityContext
 		if s.Privileged != nil && *s.Privileged || len(s.Capabilities.Drop) != 1 || s.Capabilities.Drop[0] != "ALL" ||
-			len(s.Capabilities.Add) != 1 || s.Capabilities.Add[0] != "NET_ADMIN" {
-			t.Errorf("container %s: %+v, want all capabilities dropped but NET_ADMIN", ctr.Name, s)
+			!slices.Equal(s.Capabilities.Add, want) {
+			t.Errorf("container %s: %+v, want all capabilities dropped but %v", ctr.Name, s, want)
 		}
 	}
 }

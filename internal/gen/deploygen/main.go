@@ -16,6 +16,7 @@ func main() {
 	flag.StringVar(&p.Namespace, "namespace", p.Namespace, "namespace to deploy to")
 	flag.IntVar(&p.Aggregators, "aggregators", p.Aggregators, "number of aggregators")
 	flag.StringVar(&p.Storage, "storage", p.Storage, "size of each aggregator's volume")
+	flag.Func("evidence", "further sources of the agents, each with the rights that it needs: dns, icmp, resets, sockets", p.setEvidence)
 	flag.Parse()
 	b, err := render(p)
 	if err != nil {

@@ -22,6 +22,7 @@ type params struct {
 	Namespace   string
 	Aggregators int
 	Storage     string
+	Evidence    []string // further sources of the agents: keys of evidence
 }
 
 func defaults() params {
@@ -50,7 +51,7 @@ const head = `# Weir as an observer: one agent on each node and %[2]d aggregator
 #   kubectl -n %[1]s create secret generic weir-agent-tls --from-file=ca.crt --from-file=tls.crt=agent.crt --from-file=tls.key=agent.key
 #   kubectl -n %[1]s create secret generic weir-aggregator-tls --from-file=ca.crt --from-file=tls.crt=aggregator.crt --from-file=tls.key=aggregator.key
 #   kubectl -n %[1]s create secret generic weir-api-token --from-literal=token="$(head -c 32 /dev/urandom | base64)"
-#   kubectl apply --server-side -f observe.yaml
+#   kubectl apply --server-side -f %[4]s
 #
 # Byte and packet counts need net.netfilter.nf_conntrack_acct=1 on the nodes; start
 # times need net.netfilter.nf_conntrack_timestamp=1. The agent writes no sysctl.
@@ -71,9 +72,10 @@ func render(p params) ([]byte, error) {
 		return nil, fmt.Errorf("storage: %q is no quantity: write it like 10Gi", p.Storage)
 	}
 	var out bytes.Buffer
-	fmt.Fprintf(&out, head, p.Namespace, p.Aggregators, strings.Join(p.hosts(), ", "))
+	fmt.Fprintf(&out, head, p.Namespace, p.Aggregators, strings.Join(p.hosts(), ", "), p.file())
+	out.WriteString(p.rights())
 	for _, d := range []doc{
-		{"The agent needs hostNetwork and NET_ADMIN, which is beyond the baseline level, so the\nnamespace enforces none; the aggregator meets restricted, and warnings tell what does not.", p.namespace()},
+		{"The agent needs hostNetwork and NET_ADMIN, which are beyond the baseline level, so the\nnamespace enforces none; the aggregator meets restricted, and warnings tell what does not.", p.namespace()},
 		{"", p.serviceAccount(agent)},
 		{"What agents may read to name addresses, and the aggregator to tell what changed; nothing else.", p.clusterRole()},
 		{"", p.clusterRoleBinding()},
@@ -214,6 +216,9 @@ probe:
 metrics:
   listen: 127.0.0.1:%d
 `, agentWatch)
+	for _, e := range p.Evidence {
+		fmt.Fprintf(&b, "%s:\n  enabled: true\n", e)
+	}
 	return b.String()
 }
 

@@ -48,6 +48,12 @@ func secret(volume, name string) corev1.Volume {
 }
 
 func (p params) agentPod() corev1.PodSpec {
+	spec := p.plainAgentPod()
+	p.grant(&spec)
+	return spec
+}
+
+func (p params) plainAgentPod() corev1.PodSpec {
 	return corev1.PodSpec{
 		ServiceAccountName: agent, AutomountServiceAccountToken: new(true),
 		HostNetwork: true, DNSPolicy: corev1.DNSClusterFirstWithHostNet,
@@ -62,8 +68,8 @@ func (p params) agentPod() corev1.PodSpec {
 				FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "spec.nodeName"},
 			}}},
 			// Reading conntrack and hearing its events is NET_ADMIN in the node's
-			// network namespace; nothing else is needed. Capabilities of a
-			// container go to root only.
+			// network namespace; what evidence needs, grant adds. Capabilities
+			// of a container go to root only.
 			SecurityContext: func() *corev1.SecurityContext {
 				s := secure("NET_ADMIN")
 				s.RunAsUser = new(int64(0))
