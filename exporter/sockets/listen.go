@@ -178,9 +178,12 @@ func asks(proto uint8, o flow.Outcome) bool {
 	return proto == protoTCP || (proto == protoUDP && o != flow.OutcomeUnknown)
 }
 
+// leastFarMs is what a busy node may be late with a walk, whatever the interval.
+const leastFarMs = 10_000
+
 // far says that a look is from too long before, when the namespace was read no more
 // and another may have its address by then; or from too long after.
 func (w *Walker) far(h *heard, ms int64) bool {
-	far := 3*w.every.Load() + slackMs
+	far := max(3*w.every.Load(), leastFarMs)
 	return h.atMs+far < ms || h.firstMs-far > ms
 }

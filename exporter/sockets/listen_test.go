@@ -94,7 +94,7 @@ func TestFillListen(t *testing.T) {
 		"never, at both looks":  {fill("10.0.0.3", 81, 6, flow.OutcomeRefused, 99_500), "none 80"},
 		"look just after":       {fill("10.0.0.1", 8443, 6, flow.OutcomeUnanswered, 98_000), "none 8080, 9090"},
 		"look long after":       {fill("10.0.0.1", 8443, 6, flow.OutcomeUnanswered, 60_000), ""},
-		"look long before":      {fill("10.0.0.1", 8443, 6, flow.OutcomeRefused, 104_000), ""},
+		"look long before":      {fill("10.0.0.1", 8443, 6, flow.OutcomeRefused, 111_000), ""},
 	} {
 		got := ""
 		if c.got.Has.Has(flow.FDstListen) {
