@@ -13,7 +13,7 @@ residue() {
 [ -z "$(residue)" ] || fail "a demo is on this machine: make demo-down first"
 
 echo "-- a verdict"
-make demo DEMO_FOR=60s
+make demo DEMO_FOR=90s
 [ -z "$(residue)" ] || fail "left behind: $(residue)"
 
 echo "-- Ctrl-C"

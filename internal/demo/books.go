@@ -14,27 +14,35 @@ import (
 
 // readBooks asks the aggregator for all ledgers: its own and those of the agents.
 func readBooks(agents int) (*api.Books, error) {
-	client := http.Client{Timeout: 5 * time.Second}
-	resp, err := client.Get("http://" + apiAddr + "/api/v1/ledger")
-	if err != nil {
-		return nil, fmt.Errorf("ask for the ledger: %w", err)
-	}
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
-	if err != nil {
-		return nil, fmt.Errorf("ask for the ledger: %w", err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("ask for the ledger: %s: %s", resp.Status, raw)
-	}
 	var books api.Books
-	if err := json.Unmarshal(raw, &books); err != nil {
-		return nil, fmt.Errorf("read the ledger: %w", err)
+	if err := get("ledger", &books); err != nil {
+		return nil, err
 	}
 	if len(books.Stages) == 0 || len(books.Agents) != agents {
 		return nil, fmt.Errorf("the ledger holds %d stages and %d agents: want some and %d", len(books.Stages), len(books.Agents), agents)
 	}
 	return &books, nil
+}
+
+// get asks the aggregator's API.
+func get(what string, into any) error {
+	client := http.Client{Timeout: 5 * time.Second}
+	resp, err := client.Get("http://" + apiAddr + "/api/v1/" + what)
+	if err != nil {
+		return fmt.Errorf("ask for the %s: %w", what, err)
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
+	if err != nil {
+		return fmt.Errorf("ask for the %s: %w", what, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("ask for the %s: %s: %s", what, resp.Status, raw)
+	}
+	if err := json.Unmarshal(raw, into); err != nil {
+		return fmt.Errorf("read the %s: %w", what, err)
+	}
+	return nil
 }
 
 // difference adds up what the books cannot account for, stage by stage.

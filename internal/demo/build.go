@@ -106,7 +106,7 @@ func buildFabric(fabric *space) error {
 	if err := joinHost(fabric); err != nil {
 		return err
 	}
-	return nft(fabric.name, fabricRules())
+	return nft(fabric.name, fabricRules(false))
 }
 
 // joinHost gives the machine's own namespace one link into the fabric, so that

@@ -22,6 +22,9 @@ const patience = 2 * time.Second
 // An error of one connection is the traffic's own business: the books of what
 // was made and what arrived are compared at the end.
 func (g *generator) client(ctx context.Context, s *shape, dst netip.AddrPort) {
+	for s.phase == after && !isFile(stagedFile()) && ctx.Err() == nil {
+		pause(ctx, 50*time.Millisecond)
+	}
 	if s.kind == tcpLong || s.kind == tcpSlow {
 		for ctx.Err() == nil {
 			g.count(s.name)
@@ -30,7 +33,7 @@ func (g *generator) client(ctx context.Context, s *shape, dst netip.AddrPort) {
 		}
 		return
 	}
-	for i := 0; ctx.Err() == nil; i++ {
+	for i := 0; ctx.Err() == nil && (s.phase != before || !isFile(begunFile())); i++ {
 		g.count(s.name)
 		switch s.kind {
 		case udpEcho, udpSilent:

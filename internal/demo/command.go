@@ -19,7 +19,7 @@ func Command() *cobra.Command {
 		Short: "Bring up a small world in network namespaces and watch its flows",
 		Args:  cobra.NoArgs,
 	}
-	cmd.AddCommand(runCommand(), upCommand(), downCommand(), podCommand())
+	cmd.AddCommand(runCommand(), upCommand(), incidentCommand(), downCommand(), podCommand())
 	return cmd
 }
 
@@ -39,9 +39,14 @@ func runCommand() *cobra.Command {
 		Short: "Bring the demo up, stream its flows, and take it down at Ctrl-C",
 		Long: `Bring the demo up, stream its flows, and take it down at Ctrl-C or after --for.
 
+After 45 s an incident is staged: a rollout listens on a wrong port, a NetworkPolicy
+is tightened, a node's link loses 3 % of its packets.
+
 With --for it ends with a report: what was made, what arrived, with which outcome,
 and the books. It exits 0 only if every shape of traffic that conntrack can see
-arrived with an outcome that is right for it and the books balance.`,
+arrived with an outcome that is right for it before the incident and after it, what
+the incident changed and lost was told, each command that the demo printed answered
+within 15 s of it, and the books balance. Less than 90s has no incident.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := untilSignal(context.WithoutCancel(cmd.Context()))
@@ -81,6 +86,42 @@ func upCommand() *cobra.Command {
 	}
 }
 
+func incidentCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "incident",
+		Short: "Stage the incident in a demo that `weirctl demo up` left running",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case os.Geteuid() != 0:
+				return errors.New("demo incident needs root, as the demo did: run it with sudo")
+			case !isFile(madeFile(outside)):
+				return errors.New("no demo runs: start one with `weirctl demo up`")
+			case isFile(begunFile()):
+				return errors.New("this demo has had its incident: `weirctl demo down` and `up` begin anew")
+			}
+			only, err := lock()
+			if err != nil {
+				return err
+			}
+			defer func() { _ = only.Close() }()
+			ctx, stop := untilSignal(context.WithoutCancel(cmd.Context()))
+			defer stop()
+			w, err := readWorld(false)
+			if err != nil {
+				return err
+			}
+			began := time.Now()
+			staged, err := stage(ctx, w, func(time.Time) {})
+			if err != nil {
+				return fmt.Errorf("stage the incident: %w: `weirctl demo down` clears up", err)
+			}
+			announce(cmd.OutOrStdout(), began, staged, self())
+			return nil
+		},
+	}
+}
+
 func downCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "down",
@@ -103,7 +144,7 @@ func podCommand() *cobra.Command {
 		Hidden: true,
 		Args:   cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			w, err := readWorld()
+			w, err := readWorld(isFile(begunFile()))
 			if err != nil {
 				return err
 			}

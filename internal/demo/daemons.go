@@ -70,6 +70,7 @@ func aggregatorConfig() map[string]any {
 			"spool": map[string]any{"maxBytes": 64 << 20, "batchAge": "200ms"},
 			"jsonl": map[string]any{"path": flowsFile, "maxBytes": 64 << 20, "keep": 1},
 		}},
+		"cluster": map[string]any{"source": "manifests", "manifests": runDir + "/manifests"},
 		"api":     map[string]any{"listen": apiAddr, "auth": "none"},
 		"metrics": map[string]any{"listen": aggMetrics},
 	}
@@ -82,6 +83,9 @@ func agentConfig(w *world, n *node) map[string]any {
 		if w.pods[i].node == n.name && !w.pods[i].host {
 			spaces = append(spaces, filepath.Join(netnsDir, prefix+w.pods[i].name))
 		}
+	}
+	if n.name == w.pod(oldPayments).node { // the rollout stays on its node
+		spaces = append(spaces, filepath.Join(netnsDir, prefix+newPayments))
 	}
 	return map[string]any{
 		"apiVersion": "weir.dev/v1alpha1", "kind": "AgentConfig",

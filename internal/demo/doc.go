@@ -5,7 +5,9 @@
 //
 // In: the Kubernetes YAML in manifests/, from which the world is built and by
 // which the agents name what they see. Out: a running world, a live stream of
-// flows, and at the end a table of what was made and what arrived.
+// flows, 45 s later an incident (a rollout on a wrong port, a tightened policy, a
+// link that loses packets) with the commands that show it, and at the end a table of
+// what was made and what arrived, before the incident and after it.
 //
 // It replaces nothing: no container runs, nothing is pulled, and no rule or
 // sysctl of the machine's own network namespace changes; one link, weir-demo0,

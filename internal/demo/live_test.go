@@ -80,7 +80,7 @@ func TestWorld(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range shapes() {
+	for _, s := range shapesOf(false) {
 		if made[s.name] == 0 {
 			t.Errorf("%s: no connection was made", s.name)
 		}

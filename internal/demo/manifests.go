@@ -1,14 +1,18 @@
 package demo
 
 import (
+	"bytes"
 	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"sigs.k8s.io/yaml"
 )
@@ -27,6 +31,7 @@ type (
 		name, namespace, app, node string
 		host                       bool // hostNetwork
 		addrs                      []netip.Addr
+		ports                      []uint16 // TCP ports of its containers
 	}
 	service struct {
 		namespace, name, proto string
@@ -34,10 +39,18 @@ type (
 		vips                   []netip.Addr
 		backends               []netip.AddrPort
 	}
+	// policy is a NetworkPolicy with rules for what comes in.
+	policy struct {
+		namespace, name string
+		pods            selector
+		rules           []policyRule
+	}
 	world struct {
 		nodes    []node
 		pods     []pod
 		services []service
+		policies []policy
+		staged   bool // it is the world after the incident
 	}
 )
 
@@ -50,9 +63,16 @@ type object struct {
 		Labels    map[string]string `json:"labels"`
 	} `json:"metadata"`
 	Spec struct {
-		NodeName    string       `json:"nodeName"`
-		HostNetwork bool         `json:"hostNetwork"`
-		PodCIDRs    []string     `json:"podCIDRs"`
+		NodeName    string   `json:"nodeName"`
+		HostNetwork bool     `json:"hostNetwork"`
+		PodCIDRs    []string `json:"podCIDRs"`
+		Containers  []struct {
+			Ports []struct {
+				ContainerPort uint16 `json:"containerPort"`
+			} `json:"ports"`
+		} `json:"containers"`
+		PodSelector selector     `json:"podSelector"`
+		Ingress     []policyRule `json:"ingress"`
 		ClusterIPs  []netip.Addr `json:"clusterIPs"`
 		Ports       []port       `json:"ports"`
 	} `json:"spec"`
@@ -76,38 +96,69 @@ type port struct {
 	NodePort uint16 `json:"nodePort"`
 }
 
-// readWorld reads the embedded manifests.
-func readWorld() (*world, error) {
-	var slices []object
-	w := &world{}
-	err := fs.WalkDir(manifests, "manifests", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || filepath.Ext(path) != ".yaml" {
-			return err
-		}
-		raw, err := manifests.ReadFile(path)
+type selector struct {
+	MatchLabels map[string]string `json:"matchLabels"`
+}
+
+type policyRule struct {
+	From []struct {
+		Namespaces *selector `json:"namespaceSelector"`
+		Pods       *selector `json:"podSelector"`
+	} `json:"from"`
+	Ports []struct {
+		Port uint16 `json:"port"`
+	} `json:"ports"`
+}
+
+// texts are the embedded manifests by the name of their file, before the incident
+// or after it.
+func texts(staged bool) (map[string][]byte, error) {
+	list := map[string][]byte{}
+	dirs := []string{"manifests"}
+	if staged {
+		dirs = append(dirs, "manifests/incident")
+	}
+	for _, dir := range dirs {
+		files, err := fs.Glob(manifests, dir+"/*.yaml")
 		if err != nil {
-			return err
+			return nil, err
 		}
-		for doc := range strings.SplitSeq(string(raw), "\n---\n") {
-			var o object
-			if err := yaml.Unmarshal([]byte(doc), &o); err != nil {
-				return fmt.Errorf("%s: %w", path, err)
+		for _, path := range files {
+			raw, err := manifests.ReadFile(path)
+			if err != nil {
+				return nil, err
 			}
-			if o.Kind == "EndpointSlice" {
-				slices = append(slices, o)
-				continue
-			}
-			if err := w.add(&o); err != nil {
-				return fmt.Errorf("%s: %s %s: %w", path, o.Kind, o.Metadata.Name, err)
-			}
+			list[filepath.Base(path)] = raw
 		}
-		return nil
-	})
+	}
+	return list, nil
+}
+
+// readWorld reads the embedded manifests, before the incident or after it.
+func readWorld(staged bool) (*world, error) {
+	files, err := texts(staged)
 	if err != nil {
 		return nil, err
 	}
-	for i := range slices {
-		w.addEndpoints(&slices[i])
+	var endpoints []object
+	w := &world{staged: staged}
+	for _, name := range sortedNames(files) {
+		for doc := range strings.SplitSeq(string(files[name]), "\n---\n") {
+			var o object
+			if err := yaml.Unmarshal([]byte(doc), &o); err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
+			if o.Kind == "EndpointSlice" {
+				endpoints = append(endpoints, o)
+				continue
+			}
+			if err := w.add(&o); err != nil {
+				return nil, fmt.Errorf("%s: %s %s: %w", name, o.Kind, o.Metadata.Name, err)
+			}
+		}
+	}
+	for i := range endpoints {
+		w.addEndpoints(&endpoints[i])
 	}
 	return w, nil
 }
@@ -135,6 +186,11 @@ func (w *world) add(o *object) error {
 		for _, a := range o.Status.PodIPs {
 			p.addrs = append(p.addrs, a.IP)
 		}
+		for _, c := range o.Spec.Containers {
+			for _, l := range c.Ports {
+				p.ports = append(p.ports, l.ContainerPort)
+			}
+		}
 		if len(p.addrs) != 2 {
 			return errors.New("needs an IPv4 and an IPv6 address")
 		}
@@ -148,9 +204,13 @@ func (w *world) add(o *object) error {
 			namespace: o.Metadata.Namespace, name: o.Metadata.Name, proto: strings.ToLower(sp.Protocol),
 			port: sp.Port, nodePort: sp.NodePort, vips: o.Spec.ClusterIPs,
 		})
+	case "NetworkPolicy":
+		w.policies = append(w.policies, policy{o.Metadata.Namespace, o.Metadata.Name, o.Spec.PodSelector, o.Spec.Ingress})
 	}
 	return nil
 }
+
+func sortedNames[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 func (w *world) addEndpoints(o *object) {
 	for i := range w.services {
@@ -186,21 +246,29 @@ func (w *world) service(name string) *service {
 	return nil
 }
 
-// writeManifests copies the embedded manifests to dir, for the agents to read.
-func writeManifests(dir string) error {
+// writeManifests writes the embedded manifests to dir, for the daemons to read: each
+// file appears whole.
+func writeManifests(dir string, staged bool) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	list, err := manifests.ReadDir("manifests")
+	files, err := texts(staged)
 	if err != nil {
 		return err
 	}
-	for _, f := range list {
-		raw, err := manifests.ReadFile("manifests/" + f.Name())
-		if err != nil {
+	for _, name := range sortedNames(files) {
+		raw, path := files[name], filepath.Join(dir, name)
+		if staged && name == "payments.yaml" { // its pod starts now
+			raw = bytes.ReplaceAll(raw, []byte("2026-01-01T00:00:00Z"), []byte(time.Now().UTC().Format(time.RFC3339)))
+		}
+		if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, raw) {
+			continue
+		}
+		hidden := filepath.Join(dir, "."+name)
+		if err := os.WriteFile(hidden, raw, 0o644); err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(dir, f.Name()), raw, 0o644); err != nil {
+		if err := os.Rename(hidden, path); err != nil {
 			return err
 		}
 	}

@@ -53,7 +53,7 @@ func replay(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	defer end([]int{watch.Process.Pid}, time.Second)
-	if err := writeManifests(filepath.Join(dir, "manifests")); err != nil {
+	if err := writeManifests(filepath.Join(dir, "manifests"), false); err != nil {
 		return err
 	}
 	file := filepath.Join(dir, "node-a.ct.gz")

@@ -14,6 +14,9 @@ import (
 	"github.com/weirnet/weir/api/flow"
 )
 
+// incidentTestMs is when the incident of the tests comes.
+const incidentTestMs = 1_000_000
+
 // record is what the aggregator writes for one connection of a shape.
 func record(w *world, s *shape, port uint16, o flow.Outcome) flow.Record {
 	var r flow.Record
@@ -27,6 +30,13 @@ func record(w *world, s *shape, port uint16, o flow.Outcome) flow.Record {
 	}
 	r.SetDstIP(dst.Addr())
 	r.SetSrcPort(port)
+	r.SetStart(incidentTestMs - 1)
+	if s.phase == after {
+		r.SetStart(incidentTestMs)
+	}
+	if i := slices.Index(flow.PolicyEvalWords, s.evals); i > 0 {
+		r.SetPolicyEval(flow.PolicyEval(i))
+	}
 	r.SetDstPort(s.server)
 	r.SetProto(map[string]uint8{"tcp": 6, "udp": 17, "icmp": 1}[s.kind.proto()])
 	if o != flow.OutcomeUnknown {
@@ -49,7 +59,7 @@ func record(w *world, s *shape, port uint16, o flow.Outcome) flow.Record {
 
 // TestReport feeds a tally what a good run writes, then spoils it a bit at a time.
 func TestReport(t *testing.T) {
-	w, err := readWorld()
+	w, err := readWorld(false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,6 +102,16 @@ func TestReport(t *testing.T) {
 			r.Has.Clear(flow.FDNSRcode)
 			m["udp-service"] = r
 		}, 1, "none is api.example.com noerror"},
+		{"not refused after the rollout", func(m map[string]flow.Record, _ map[string]int) {
+			r := m["checkout-refused"]
+			r.SetOutcome(flow.OutcomeOK)
+			m["checkout-refused"] = r
+		}, 1, "want outcome refused"},
+		{"the policy as it was", func(m map[string]flow.Record, _ map[string]int) {
+			r := m["cart-denied"]
+			r.SetPolicyEval(flow.PolicyEvalAllowed)
+			m["cart-denied"] = r
+		}, 1, "none is evaluated as denied"},
 		{"not made", func(_ map[string]flow.Record, made map[string]int) { made["icmp-echo"] = 0 }, 1, "no such connection was made"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -106,7 +126,9 @@ func TestReport(t *testing.T) {
 				t.Fatal(err)
 			}
 			ctx, stop := context.WithCancel(t.Context())
-			tl := follow(ctx, path)
+			tl := newTally()
+			tl.incident.Store(incidentTestMs)
+			tl.follow(ctx, path)
 			stop()
 			if err := tl.wait(); err != nil {
 				t.Fatal(err)

@@ -45,20 +45,38 @@ func run(ctx context.Context, out io.Writer, length time.Duration) (err error) {
 		return err
 	}
 	fmt.Fprintf(out, "up in %.1f s; flows follow, Ctrl-C ends all\n\n", time.Since(began).Seconds())
+	v := &viewing{out: out, w: w, t: newTally(), began: began, length: length}
+	return v.run(ctx)
+}
+
+// viewing is one run of the demo, from its first flow on.
+type viewing struct {
+	out    io.Writer
+	w      *world
+	t      *tally
+	began  time.Time
+	length time.Duration // 0: until Ctrl-C
+}
+
+func (v *viewing) run(ctx context.Context) error {
 	counting, stopCounting := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopCounting()
-	t := follow(counting, flowsFile)
-	watch, err := observe(out)
+	v.t.follow(counting, flowsFile)
+	watch, err := observe(v.out)
 	if err != nil {
 		return err
 	}
-	if length == 0 {
+	answers, err := v.incident(ctx)
+	if err != nil && ctx.Err() == nil { // an interrupted incident is no fault
+		return err
+	}
+	if v.length == 0 {
 		<-ctx.Done()
 		end([]int{watch.Process.Pid}, time.Second)
-		fmt.Fprintln(out, "\nstopping")
+		fmt.Fprintln(v.out, "\nstopping")
 		return nil
 	}
-	pause(ctx, length-settle-time.Since(began))
+	pause(ctx, v.length-settle-time.Since(v.began))
 	if ctx.Err() != nil {
 		return errors.New("interrupted before its time: nothing is proven")
 	}
@@ -70,8 +88,12 @@ func run(ctx context.Context, out io.Writer, length time.Duration) (err error) {
 		return err
 	}
 	pause(ctx, settle-4*time.Second)
-	books, err := readBooks(len(w.nodes))
+	books, err := readBooks(len(v.w.nodes))
 	if err != nil {
+		return err
+	}
+	var changes api.Changes
+	if err := get("changes", &changes); err != nil {
 		return err
 	}
 	if err := drain(); err != nil {
@@ -79,10 +101,46 @@ func run(ctx context.Context, out io.Writer, length time.Duration) (err error) {
 	}
 	end([]int{watch.Process.Pid}, time.Second)
 	stopCounting()
-	if err := t.wait(); err != nil {
+	if err := v.t.wait(); err != nil {
 		return err
 	}
-	return verdict(out, t, made, books, began)
+	faults := v.t.printReport(v.out, made)
+	if v.t.incident.Load() != 0 {
+		faults += v.t.printIncident(v.out, &changes) + printAsked(v.out, answers)
+	}
+	return v.verdict(faults, books)
+}
+
+// incident stages the incident, if it is to be, and says so; in a demo that reports it
+// asks every question that it printed. An interrupted demo has none.
+func (v *viewing) incident(ctx context.Context) ([]asked, error) {
+	if v.length != 0 && v.length < incidentFor {
+		fmt.Fprintf(v.out, "no incident: it comes at +%.0f s and needs --for %s or more\n", incidentAt.Seconds(), incidentFor)
+		return nil, nil
+	}
+	pause(ctx, incidentAt-time.Since(v.began))
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	staged, err := stage(ctx, v.w, func(at time.Time) { v.t.incident.Store(at.UnixMilli()) })
+	if err != nil {
+		return nil, fmt.Errorf("stage the incident: %w", err)
+	}
+	tool := self()
+	announce(v.out, v.began, staged, tool)
+	if v.length == 0 {
+		return nil, nil
+	}
+	return ask(ctx, append(breakages(tool), questions(tool, staged)...), staged), nil
+}
+
+// self is how a person calls this program.
+func self() string {
+	path, err := os.Executable()
+	if err != nil {
+		return "weirctl"
+	}
+	return path
 }
 
 // bringUp starts all and says what is there.
@@ -100,17 +158,13 @@ func bringUp(ctx context.Context, out io.Writer) (*world, error) {
 	if err := startTraffic(ctx, w); err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(out, "%d nodes, %d pods, %d Services, an outside; %d shapes of traffic; one agent a node, one aggregator\n", len(w.nodes), len(w.pods), len(w.services), len(shapes()))
+	fmt.Fprintf(out, "%d nodes, %d pods, %d Services, an outside; %d shapes of traffic; one agent a node, one aggregator\n", len(w.nodes), len(w.pods), len(w.services), len(shapesOf(false)))
 	hints(out, w)
 	return w, nil
 }
 
 // hints prints what to run next.
 func hints(out io.Writer, w *world) {
-	self, err := os.Executable()
-	if err != nil {
-		self = "weirctl"
-	}
 	host, err := os.Hostname()
 	if err != nil {
 		host = "HOST"
@@ -126,7 +180,7 @@ in another shell:
 from your own machine:
   ssh -N -L %[5]s:%[6]s root@%[7]s          then weirctl observe there
 
-`, self, aggMetrics, prefix, w.nodes[0].name, port, apiAddr, host)
+`, self(), aggMetrics, prefix, w.nodes[0].name, port, apiAddr, host)
 }
 
 // observe streams the flows to out, in a process group of its own.
@@ -155,14 +209,13 @@ func drain() error {
 	return stopProcesses("weir-aggregator ", 30*time.Second)
 }
 
-// verdict prints the report and fails where a shape or the books do.
-func verdict(out io.Writer, t *tally, made map[string]int, books *api.Books, began time.Time) error {
-	faults := t.printReport(out, made)
-	printBooks(out, books)
+// verdict prints the books and fails where they do not balance, or a line had a fault.
+func (v *viewing) verdict(faults int, books *api.Books) error {
+	printBooks(v.out, books)
 	records, conns, bytes := difference(books)
-	fmt.Fprintf(out, "difference: %d records, %d connections, %d bytes\n", records, conns, bytes)
-	if !t.first.IsZero() {
-		fmt.Fprintf(out, "first flow %.1f s after the start\n", t.first.Sub(began).Seconds())
+	fmt.Fprintf(v.out, "difference: %d records, %d connections, %d bytes\n", records, conns, bytes)
+	if !v.t.first.IsZero() {
+		fmt.Fprintf(v.out, "first flow %.1f s after the start\n", v.t.first.Sub(v.began).Seconds())
 	}
 	var errs []error
 	if faults != 0 {

@@ -3,6 +3,7 @@ package demo
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -38,7 +39,18 @@ type shape struct {
 	// noEntry says that its own node denies it, which leaves no conntrack entry.
 	noEntry bool
 	by      string // who refused or reset it, where that can be proven
+	phase   phase
+	evals   string // what the NetworkPolicies in force say of it
 }
+
+// phase says on which side of the incident a shape is made.
+type phase uint8
+
+const (
+	always phase = iota
+	before       // until the incident begins
+	after        // once it is staged
+)
 
 const (
 	frontend = "frontend-6d8f-x2k4p"
@@ -48,6 +60,8 @@ const (
 	db       = "db-0"
 	outside  = "outside"
 	hostPod  = "metrics-b"
+	checkout = "checkout-68f5-n4h6w"
+	cache    = "cache-0"
 )
 
 // Ports on which the nodes' and the fabric's rules act.
@@ -58,6 +72,8 @@ const (
 	portDropped   = 7009
 	portDenied    = 7010
 	portLostReply = 7013
+	portPayments  = 8443 // what the Service targets; the rollout listens elsewhere
+	portCache     = 6379
 )
 
 // outsideAddrs are the addresses of the world's outside (RFC 5737, RFC 3849).
@@ -65,7 +81,7 @@ func outsideAddrs() []netip.Addr {
 	return []netip.Addr{netip.MustParseAddr("203.0.113.10"), netip.MustParseAddr("2001:db8:f00::10")}
 }
 
-// shapes are all of them, IPv4 and IPv6.
+// shapes are all of them, IPv4 and IPv6, those of the incident last.
 func shapes() []shape {
 	const often, calm, rare = 200 * time.Millisecond, 500 * time.Millisecond, 2 * time.Second
 	ok := []string{"ok"}
@@ -105,12 +121,31 @@ func shapes() []shape {
 		s.family = 4
 		list = append(list, s)
 	}
+	list = append(list, incidentShapes()...)
 	for i := range list {
 		if list[i].port == 0 {
 			list[i].port = list[i].server
 		}
 	}
 	return list
+}
+
+// incidentShapes are those that the incident breaks, and one beside them that it spares.
+func incidentShapes() []shape {
+	const calm, slow = 500 * time.Millisecond, time.Second
+	ok := []string{"ok"}
+	return []shape{
+		{name: "checkout-pays", kind: tcpShort, from: checkout, to: "svc/payments", family: 4, port: 443, server: portPayments, every: calm, want: ok, phase: before},
+		{name: "checkout-refused", kind: tcpAttempt, from: checkout, to: "svc/payments", family: 4, port: 443, server: portPayments, every: slow, want: []string{"refused"}, by: "dst", phase: after},
+		{name: "cart-cache", kind: tcpShort, from: cart, to: cache, family: 4, server: portCache, every: calm, want: ok, phase: before, evals: "allowed"},
+		{name: "cart-denied", kind: tcpAttempt, from: cart, to: cache, family: 4, server: portCache, every: slow, want: []string{"denied"}, phase: after, evals: "denied"},
+		{name: "frontend-cache-v6", kind: tcpShort, from: frontend, to: cache, family: 6, server: portCache, every: calm, want: ok, evals: "allowed"},
+	}
+}
+
+// shapesOf are those that a demo makes with the incident or without it.
+func shapesOf(incident bool) []shape {
+	return slices.DeleteFunc(shapes(), func(s shape) bool { return s.phase == after && !incident })
 }
 
 func (k kind) proto() string {
@@ -124,7 +159,8 @@ func (k kind) proto() string {
 	}
 }
 
-// key tells shapes apart by what a record of their flows has.
+// key tells shapes apart by what a record of their flows has. Two may have one key,
+// if one is made before the incident and the other after it.
 func (s *shape) key() string {
 	return fmt.Sprintf("%s/%d/%d", s.kind.proto(), s.family, s.server)
 }

@@ -162,6 +162,9 @@ func (g *generator) serve() error {
 			here = here || p == g.pod
 		}
 		key := fmt.Sprintf("%s/%d", s.kind.proto(), s.server)
+		if s.phase == before && g.w.staged {
+			continue
+		}
 		// Nobody listens where an attempt goes, but for the one whose reply is lost.
 		attempt := s.kind == tcpAttempt && s.server != portLostReply
 		if !here || opened[key] || attempt || s.kind == icmpEcho {
@@ -186,6 +189,25 @@ func (g *generator) serve() error {
 			return fmt.Errorf("serve %s: %w", s.name, err)
 		}
 		go accept(l, s.kind)
+	}
+	return g.listen(opened)
+}
+
+// listen opens what the pod's containers say they listen on, and no shape has opened.
+func (g *generator) listen(opened map[string]bool) error {
+	p := g.w.pod(g.pod)
+	if p == nil {
+		return nil
+	}
+	for _, port := range p.ports {
+		if opened[fmt.Sprintf("tcp/%d", port)] {
+			continue
+		}
+		l, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
+		if err != nil {
+			return fmt.Errorf("serve port %d of %s: %w", port, p.name, err)
+		}
+		go accept(l, tcpShort)
 	}
 	return nil
 }

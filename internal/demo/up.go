@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -13,7 +14,7 @@ func up() (*world, error) {
 	if err := down(); err != nil {
 		return nil, fmt.Errorf("clear what an earlier demo left: %w", err)
 	}
-	w, err := readWorld()
+	w, err := readWorld(false)
 	if err != nil {
 		return nil, err
 	}
@@ -22,7 +23,7 @@ func up() (*world, error) {
 			return nil, err
 		}
 	}
-	if err := writeManifests(filepath.Join(runDir, "manifests")); err != nil {
+	if err := writeManifests(filepath.Join(runDir, "manifests"), false); err != nil {
 		return nil, err
 	}
 	return w, build(w)
@@ -31,23 +32,15 @@ func up() (*world, error) {
 // startTraffic starts one generator in each pod and one outside, those that only
 // serve first: a client that comes early would find them refused.
 func startTraffic(ctx context.Context, w *world) error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
 	var servers []string
 	for i := range w.pods {
-		if w.pods[i].name != frontend && w.pods[i].name != cart {
+		if !slices.Contains(clients(), w.pods[i].name) {
 			servers = append(servers, w.pods[i].name)
 		}
 	}
-	for _, names := range [][]string{servers, {outside}, {cart}, {frontend}} {
+	for _, names := range [][]string{servers, {outside}, {checkout}, {cart}, {frontend}} {
 		for _, name := range names {
-			space := prefix + name
-			if p := w.pod(name); p != nil && p.host {
-				space = prefix + p.node
-			}
-			if err := start(process{name: "pod-" + name, space: space, path: self, args: []string{"demo", "pod", name}}); err != nil {
+			if err := startPod(w, name); err != nil {
 				return err
 			}
 		}
@@ -58,10 +51,26 @@ func startTraffic(ctx context.Context, w *world) error {
 	return nil
 }
 
+// clients are the pods that dial, in the order in which they stop.
+func clients() []string { return []string{frontend, cart, checkout} }
+
+// startPod starts the generator of a pod, or of the outside, in its namespace.
+func startPod(w *world, name string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	space := prefix + name
+	if p := w.pod(name); p != nil && p.host {
+		space = prefix + p.node
+	}
+	return start(process{name: "pod-" + name, space: space, path: self, args: []string{"demo", "pod", name}})
+}
+
 // stopTraffic ends the generators, those that dial first: what they close, the
 // others still answer.
 func stopTraffic() error {
-	for _, name := range []string{frontend, cart, outside, ""} {
+	for _, name := range append(clients(), outside, "") {
 		if name == "" {
 			time.Sleep(2 * time.Second) // the servers of the vanished let go a second later
 		}

@@ -1,18 +1,19 @@
 package demo
 
 import (
+	"fmt"
 	"os/exec"
 	"strings"
 	"testing"
 )
 
 func TestManifestsMakeAWorld(t *testing.T) {
-	w, err := readWorld()
+	w, err := readWorld(false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(w.nodes) != 3 || len(w.pods) != 7 || len(w.services) != 3 {
-		t.Fatalf("world has %d nodes, %d pods, %d services; want 3, 7, 3", len(w.nodes), len(w.pods), len(w.services))
+	if len(w.nodes) != 3 || len(w.pods) != 10 || len(w.services) != 4 {
+		t.Fatalf("world has %d nodes, %d pods, %d services; want 3, 10, 4", len(w.nodes), len(w.pods), len(w.services))
 	}
 	for i := range w.pods {
 		p := &w.pods[i]
@@ -36,7 +37,7 @@ func TestManifestsMakeAWorld(t *testing.T) {
 }
 
 func TestShapesAreTold(t *testing.T) {
-	w, err := readWorld()
+	w, err := readWorld(false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +52,7 @@ func TestShapesAreTold(t *testing.T) {
 		if len(s.want) == 0 {
 			t.Errorf("shape %s: no outcome is wanted", s.name)
 		}
-		key := s.key()
+		key := fmt.Sprint(s.key(), s.phase == after)
 		if other, ok := seen[key]; ok {
 			t.Errorf("shapes %s and %s cannot be told apart (%s)", s.name, other, key)
 		}
@@ -64,11 +65,11 @@ func TestRulesParse(t *testing.T) {
 	if err != nil {
 		t.Skip("nft is not installed; TestWorld loads the rules for real")
 	}
-	w, err := readWorld()
+	w, err := readWorld(false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, rules := range []string{fabricRules(), nodeRules(w, &w.nodes[0])} {
+	for _, rules := range []string{fabricRules(false), fabricRules(true), nodeRules(w, &w.nodes[0]), nodeRules(w, &w.nodes[2])} {
 		cmd := exec.Command(nft, "-c", "-f", "-")
 		cmd.Stdin = strings.NewReader(rules)
 		if out, err := cmd.CombinedOutput(); err != nil && !strings.Contains(string(out), "not permitted") {
