@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/internal/cluster"
 )
 
@@ -31,11 +32,12 @@ type ChangeQuery struct {
 	Limit        int
 	Kinds        []string // empty for all
 	Namespaces   []string // empty for all; changes without a namespace are in all
+	Visible      *flow.Visibility
 }
 
 // Wants says whether a change is asked for.
 func (q *ChangeQuery) Wants(c *cluster.Change) bool {
-	return (len(q.Kinds) == 0 || slices.Contains(q.Kinds, string(c.Kind))) &&
+	return q.Visible.Has(c.Namespace) && (len(q.Kinds) == 0 || slices.Contains(q.Kinds, string(c.Kind))) &&
 		(len(q.Namespaces) == 0 || c.Namespace == "" || slices.Contains(q.Namespaces, c.Namespace))
 }
 
@@ -86,6 +88,7 @@ func (s *Server) changes(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, err.Error())
 		return
 	}
+	q.Visible = callerOf(r).Visible()
 	c := s.Changes(q)
 	if c.Changes == nil {
 		c.Changes = []cluster.Change{}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/api/query"
 )
 
@@ -50,7 +51,7 @@ func (s *Server) complete(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	var values query.Values
 	if s.Engine != nil && s.queries.Add(1) <= int64(s.Limits.AtOnce) {
-		values = &seenValues{s, ctx, since, until}
+		values = &seenValues{s, ctx, since, until, callerOf(r).Visible()}
 	}
 	c := query.Complete(text, cursor, values)
 	if s.Engine != nil {
@@ -67,6 +68,7 @@ type seenValues struct {
 	s            *Server
 	ctx          context.Context //nolint:containedctx // lives as long as the request
 	since, until int64
+	visible      *flow.Visibility
 }
 
 // Values implements query.Values; where the query fails or takes too long it gives none.
@@ -77,7 +79,10 @@ func (v *seenValues) Values(f query.Field, prefix string, where query.Expr, limi
 		cond := query.Both(where, query.BeginsWith(one, prefix))
 		q := &query.Query{Expr: cond, Stages: []query.Stage{&query.Stats{Aggs: []query.Aggregate{{Func: query.Active}}, By: []query.Field{one}}}}
 		a, err := query.NewAnswer(q, v.since, v.until, v.s.Limits.Answer)
-		if err != nil || v.s.Engine.Answer(v.ctx, a) != nil {
+		if err != nil {
+			return nil
+		}
+		if a.Visible = v.visible; v.s.Engine.Answer(v.ctx, a) != nil {
 			return nil
 		}
 		for _, g := range a.Table().Groups() {

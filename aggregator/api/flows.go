@@ -45,10 +45,33 @@ type request struct {
 	last    int
 	sinceMs int64
 	follow  bool
+	visible *flow.Visibility
 }
 
-// match reports whether a record fits all that was asked for.
-func (q *request) match(r *flow.Record) bool { return q.set.Match(r) && q.expr(r) }
+// match reports whether a record is the caller's and fits all that was asked for. What is
+// hidden from the caller is cleared before that, in r.
+func (q *request) match(r *flow.Record) bool {
+	if q.visible == nil {
+		return q.set.Match(r) && q.expr(r)
+	}
+	if !q.visible.Sees(r) {
+		return false
+	}
+	q.visible.Mask(r)
+	return q.set.Match(r) && q.expr(r)
+}
+
+// matches is match of a record that stays as it is.
+func (q *request) matches(r *flow.Record) bool {
+	if q.visible == nil {
+		return q.match(r)
+	}
+	if !q.visible.Sees(r) {
+		return false
+	}
+	c := *r
+	return q.match(&c)
+}
 
 // parseQuery reads query=CONDITION, where=TERM (repeated), last=N, since=DURATION or RFC 3339, and
 // follow=BOOL.
@@ -162,8 +185,16 @@ func (s *Server) flows(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	if n := s.clients.Add(1); int(n) > s.MaxClients {
-		s.clients.Add(-1)
+	c := callerOf(r)
+	q.visible = c.Visible()
+	u := s.usage.of(c.Name, s.Caller, time.Now())
+	if u == nil || !take(&u.streams, s.Caller.Streams) {
+		s.Stats.StreamsRefused.Add(1)
+		fail(w, http.StatusTooManyRequests, fmt.Sprintf("%d streams of %s are open already: close one or raise api.callerStreams", s.Caller.Streams, c.Name))
+		return
+	}
+	defer u.streams.Add(-1)
+	if !take(&s.clients, s.MaxClients) {
 		s.Stats.StreamsRefused.Add(1)
 		fail(w, http.StatusTooManyRequests, fmt.Sprintf("%d streams are open already: close one or raise api.maxClients", s.MaxClients))
 		return
@@ -182,16 +213,17 @@ func (s *Server) flows(w http.ResponseWriter, r *http.Request) {
 
 // pump sends the backlog, then what comes, until the client or the server goes.
 func (s *Server) pump(ctx context.Context, st *stream, q request) {
-	at := s.Hub.Seq()
+	at, seen := s.Hub.Begin(q.visible)
 	var skipped uint64
 	if q.last > 0 || q.sinceMs > 0 {
-		nums := s.Hub.last(at, q.last, q.sinceMs, q.match)
+		nums := s.Hub.last(at, q.last, q.sinceMs, q.matches)
 		var rec flow.Record
 		for _, n := range nums {
 			if !s.Hub.one(n, &rec) {
 				skipped++
 				continue
 			}
+			q.visible.Mask(&rec)
 			st.record(&rec)
 			if st.buf.Len() > 64<<10 && st.flush() != nil {
 				return
@@ -206,14 +238,17 @@ func (s *Server) pump(ctx context.Context, st *stream, q request) {
 		tick := time.NewTicker(keepAlive)
 		defer tick.Stop()
 		for ctx.Err() == nil {
-			n, lost, next, more := s.Hub.Read(at, buf)
-			at = next
+			n, lost, told, next, more := s.Hub.readVisible(q.visible, at, seen, buf)
+			at, seen = next, told
 			if lost > 0 {
 				skipped += lost
 				s.Stats.Skipped.Add(lost)
 				st.note(NoteBody{Skipped: lost})
 			}
 			for i := range n {
+				if q.visible.Sees(&buf[i]) {
+					seen++
+				}
 				if q.match(&buf[i]) {
 					st.record(&buf[i])
 				}

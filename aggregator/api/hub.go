@@ -14,10 +14,14 @@ type Hub struct {
 	ring []flow.Record
 	seq  uint64        // number of records ever published; record n lies at n % len(ring)
 	wake chan struct{} // closed at the next publication, if somebody waits
+
+	pairs map[pair]uint64 // records published, by the namespaces of their ends
 }
 
 // NewHub makes a hub that keeps n records.
-func NewHub(n int) *Hub { return &Hub{ring: make([]flow.Record, n), wake: make(chan struct{})} }
+func NewHub(n int) *Hub {
+	return &Hub{ring: make([]flow.Record, n), wake: make(chan struct{}), pairs: map[pair]uint64{}}
+}
 
 // Publish copies recs into the ring.
 func (h *Hub) Publish(recs []flow.Record) {
@@ -27,6 +31,7 @@ func (h *Hub) Publish(recs []flow.Record) {
 	h.mu.Lock()
 	for i := range recs {
 		h.ring[h.seq%uint64(len(h.ring))] = recs[i]
+		h.count(&recs[i])
 		h.seq++
 	}
 	wake := h.wake
@@ -62,6 +67,10 @@ func (h *Hub) oldest() uint64 {
 func (h *Hub) Read(at uint64, buf []flow.Record) (n int, lost, next uint64, more <-chan struct{}) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
+	return h.read(at, buf)
+}
+
+func (h *Hub) read(at uint64, buf []flow.Record) (n int, lost, next uint64, more <-chan struct{}) {
 	if o := h.oldest(); at < o {
 		lost, at = o-at, o
 	}

@@ -64,6 +64,11 @@ func (p *Peer) part(ctx context.Context, a *query.Answer) (*query.Part, error) {
 		"q": {query.Format(a.Query)}, "part": {"true"},
 		"since": {strconv.FormatInt(a.Since, 10)}, "until": {strconv.FormatInt(a.Until, 10)},
 	}
+	if a.Visible != nil {
+		if form["visible"] = a.Visible.Namespaces(); len(form["visible"]) == 0 {
+			form.Set("visible", "") // sees nothing, which is not everything
+		}
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.URL+"/api/v1/query", bytes.NewBufferString(form.Encode()))
 	if err != nil {
 		return nil, err

@@ -12,13 +12,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/api/query"
 )
 
 // Engine answers queries from what this aggregator has: history and live state.
 type Engine interface {
-	// Answer adds to a the rows that satisfy a.Query within [a.Since, a.Until), and what
-	// it scanned. It ends soon after ctx does.
+	// Answer adds to a the rows that satisfy a.Query within [a.Since, a.Until) and are
+	// a.Visible, and what it scanned of what is. It ends soon after ctx does.
 	Answer(ctx context.Context, a *query.Answer) error
 }
 
@@ -39,6 +40,7 @@ type asked struct {
 	query        *query.Query
 	since, until int64
 	limit        int
+	visible      *flow.Visibility
 	part         bool // for another aggregator: what it has itself, to merge
 }
 
@@ -81,7 +83,7 @@ func (s *Server) parseAsked(r *http.Request, now time.Time) (a asked, err error)
 	}
 	for k := range v {
 		switch k {
-		case "q", "since", "until", "limit", "part":
+		case "q", "since", "until", "limit", "part", "visible":
 		default:
 			return a, fmt.Errorf("unknown parameter %q: use q, since, until and limit", k)
 		}
@@ -102,7 +104,8 @@ func (s *Server) parseAsked(r *http.Request, now time.Time) (a asked, err error)
 			return a, fmt.Errorf("part: %q is neither true nor false", t)
 		}
 	}
-	return a, nil
+	a.visible, err = visible(r, v["visible"], a.part)
+	return a, err
 }
 
 // parseRange reads since (an hour ago) and until (now); a number is milliseconds since
@@ -142,19 +145,39 @@ func failQuery(w http.ResponseWriter, err error) {
 	reply(w, http.StatusBadRequest, f)
 }
 
-// admit takes one of the places for queries; leave gives it back.
-func (s *Server) admit(w http.ResponseWriter) (leave func(), ok bool) {
+// admit takes one of the places for queries, and one of the caller's; leave gives them back.
+func (s *Server) admit(w http.ResponseWriter, r *http.Request) (leave func(), ok bool) {
 	if s.Engine == nil {
 		fail(w, http.StatusNotFound, "this aggregator keeps no history: set history.enabled")
 		return nil, false
 	}
-	if n := s.queries.Add(1); int(n) > s.Limits.AtOnce {
-		s.queries.Add(-1)
+	c := callerOf(r)
+	u := s.usage.of(c.Name, s.Caller, time.Now())
+	if u == nil || !take(&u.queries, s.Caller.Queries) {
+		s.Stats.QueriesRefused.Add(1)
+		fail(w, http.StatusTooManyRequests, fmt.Sprintf("%d queries of %s are running already: wait for one, or raise api.callerQueries", s.Caller.Queries, c.Name))
+		return nil, false
+	}
+	if !take(&s.queries, s.Limits.AtOnce) {
+		u.queries.Add(-1)
 		s.Stats.QueriesRefused.Add(1)
 		fail(w, http.StatusTooManyRequests, fmt.Sprintf("%d queries are running already: wait for one, or raise api.maxQueries", s.Limits.AtOnce))
 		return nil, false
 	}
-	return func() { s.queries.Add(-1) }, true
+	return func() { s.queries.Add(-1); u.queries.Add(-1) }, true
+}
+
+// visible is what a request may see: its caller's part, or, of a peer that asks for
+// another's sake, that one's.
+func visible(r *http.Request, names []string, part bool) (*flow.Visibility, error) {
+	c := callerOf(r)
+	if names == nil {
+		return c.Visible(), nil
+	}
+	if !part || !c.All {
+		return nil, errors.New("visible: it is for aggregators that ask each other")
+	}
+	return flow.Confine(names), nil
 }
 
 func (s *Server) query(w http.ResponseWriter, r *http.Request) {
@@ -164,7 +187,7 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request) {
 		failQuery(w, err)
 		return
 	}
-	leave, ok := s.admit(w)
+	leave, ok := s.admit(w, r)
 	if !ok {
 		return
 	}
@@ -177,6 +200,7 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, err.Error())
 		return
 	}
+	a.Visible = req.visible
 	var missing []query.Missing
 	if req.part || len(s.Peers) == 0 {
 		err = s.Engine.Answer(ctx, a)

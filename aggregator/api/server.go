@@ -10,11 +10,14 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -58,7 +61,9 @@ type Server struct {
 	Listen     string
 	Auth       Auth
 	Tokens     *Tokens
-	TLS        *tls.Config // nil for plain HTTP
+	Reviewer   Reviewer     // of bearer tokens that Tokens do not know; nil for none
+	Caller     CallerLimits // of each caller; zero for the default
+	TLS        *tls.Config  // nil for plain HTTP
 	MaxClients int
 	Log        *slog.Logger
 	Hub        *Hub
@@ -78,6 +83,7 @@ type Server struct {
 	addr    atomic.Pointer[net.TCPAddr]
 	clients atomic.Int64
 	queries atomic.Int64
+	usage   usage
 	Stats   Stats
 }
 
@@ -88,6 +94,7 @@ type Stats struct {
 	Queries, QueriesRefused          atomic.Uint64
 	QueriesFailed                    atomic.Uint64 // without an answer, for the query's or the server's sake
 	PeersMissing                     atomic.Uint64 // answers that lacked a peer's part
+	Paced                            atomic.Uint64 // requests refused because their caller asks too often
 }
 
 // Streams is the number of live streams now.
@@ -134,29 +141,23 @@ func (s *Server) Run(ctx context.Context) error {
 
 // Handler gives the routes behind authentication and security headers.
 func (s *Server) Handler() http.Handler {
+	if s.Caller == (CallerLimits{}) {
+		s.Caller = DefaultCallerLimits()
+	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /api/v1/flows", s.flows)
-	mux.HandleFunc("GET /api/v1/query", s.query)
-	mux.HandleFunc("POST /api/v1/query", s.query)
-	mux.HandleFunc("GET /api/v1/complete", s.complete)
-	mux.HandleFunc("GET /api/v1/ledger", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, s.Books()) })
-	mux.HandleFunc("GET /api/v1/ledger/minutes", s.minutes)
-	mux.HandleFunc("GET /api/v1/coverage", s.coverage)
-	mux.HandleFunc("GET /api/v1/changes", s.changes)
-	mux.HandleFunc("GET /api/v1/canaries", s.canaries)
-	mux.HandleFunc("GET /api/v1/verify", s.verify)
-	mux.HandleFunc("GET /api/v1/fields", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, fields()) })
-	mux.HandleFunc("GET /api/v1/version", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, s.Version) })
-	mux.HandleFunc("GET /api/v1/health", func(w http.ResponseWriter, _ *http.Request) {
-		waiting := s.NotReady()
-		code := http.StatusOK
-		if len(waiting) > 0 {
-			code = http.StatusServiceUnavailable
+	var paths []string
+	for _, x := range s.routes() {
+		h := x.handle
+		if x.whole {
+			h = wholeCluster(h)
 		}
-		reply(w, code, map[string]any{"ready": len(waiting) == 0, "not_ready": waiting, "records": s.Hub.Seq(), "streams": s.Streams()})
-	})
+		mux.HandleFunc(x.method+" "+prefix+x.path, h)
+		if !slices.Contains(paths, x.path) {
+			paths = append(paths, x.path)
+		}
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		fail(w, http.StatusNotFound, fmt.Sprintf("nothing at %s: the API is below /api/v1/: flows, query, complete, ledger, ledger/minutes, coverage, canaries, verify, changes, fields, health, version", r.URL.Path))
+		fail(w, http.StatusNotFound, fmt.Sprintf("nothing at %s %s: the API is below %s: %s", r.Method, r.URL.Path, prefix, strings.Join(paths, ", ")))
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.Stats.Requests.Add(1)
@@ -176,14 +177,88 @@ func (s *Server) Handler() http.Handler {
 			fail(w, http.StatusForbidden, "requests of other origins are not answered")
 			return
 		}
-		if !s.allowed(r) {
+		c, err := s.authenticate(r)
+		if err != nil {
 			s.Stats.Denied.Add(1)
-			h.Set("WWW-Authenticate", `Bearer realm="weir"`)
-			fail(w, http.StatusUnauthorized, "a token or a client certificate is needed: weirctl --token-file FILE, or --cert-file and --key-file")
+			code := http.StatusServiceUnavailable
+			if errors.Is(err, errNobody) {
+				h.Set("WWW-Authenticate", `Bearer realm="weir"`)
+				code = http.StatusUnauthorized
+			}
+			fail(w, code, err.Error())
 			return
 		}
-		mux.ServeHTTP(w, r)
+		if s.pace(w, c) {
+			mux.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, c)))
+		}
 	})
+}
+
+// prefix is where the API begins.
+const prefix = "/api/v1/"
+
+// route is one operation of the API.
+type route struct {
+	method, path string
+	whole        bool // for callers who see the whole cluster
+	handle       http.HandlerFunc
+}
+
+// routes are all operations; openapi.json describes each.
+func (s *Server) routes() []route {
+	return []route{
+		{"GET", "flows", false, s.flows},
+		{"GET", "query", false, s.query},
+		{"POST", "query", false, s.query},
+		{"GET", "complete", false, s.complete},
+		{"GET", "changes", false, s.changes},
+		{"GET", "ledger", true, func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, s.Books()) }},
+		{"GET", "ledger/minutes", true, s.minutes},
+		{"GET", "coverage", true, s.coverage},
+		{"GET", "canaries", true, s.canaries},
+		{"GET", "verify", true, s.verify},
+		{"GET", "fields", false, func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, fields()) }},
+		{"GET", "version", false, func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, s.Version) }},
+		{"GET", "health", false, s.health},
+	}
+}
+
+// wholeCluster keeps what tells of all namespaces from callers who see some.
+func wholeCluster(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if c := callerOf(r); !c.All {
+			fail(w, http.StatusForbidden, fmt.Sprintf("%s tells of the whole cluster and %s sees some namespaces only: use a token without namespaces=, or one with get on flows.weir.dev in all namespaces", r.URL.Path, c.Name))
+			return
+		}
+		h(w, r)
+	}
+}
+
+// Health is the answer of /api/v1/health.
+type Health struct {
+	Ready    bool     `json:"ready"`
+	NotReady []string `json:"not_ready"`
+	// Records were published since the start, Streams are open: for those who see the
+	// whole cluster.
+	Records *uint64 `json:"records,omitempty"`
+	Streams *int64  `json:"streams,omitempty"`
+}
+
+func (s *Server) health(w http.ResponseWriter, r *http.Request) {
+	waiting := s.NotReady()
+	x := Health{Ready: len(waiting) == 0, NotReady: waiting}
+	if waiting == nil {
+		x.NotReady = []string{}
+	}
+	if callerOf(r).All {
+		n, streams := s.Hub.Seq(), s.Streams()
+		x.Records, x.Streams = &n, &streams
+	}
+	code := http.StatusOK
+	if !x.Ready {
+		code = http.StatusServiceUnavailable
+	}
+	reply(w, code, x)
 }
 
 const maxMinutes = 1440

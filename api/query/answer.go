@@ -27,12 +27,18 @@ type Answer struct {
 	Query        *Query
 	Since, Until int64 // milliseconds since the epoch
 	Scanned      Scanned
-	limits       Limits
-	table        *Table
-	list         []flow.Record
-	order        []Sort // of the list before its first limit, the last sort first
-	keep         int    // rows of the list that can matter
-	notes        []string
+
+	// Visible confines the answer: connections that it does not see are as if they were
+	// not there, not even scanned, and what it hides of the rest is hidden before the
+	// query's condition is asked. Nil for all. Whoever fills the answer heeds it.
+	Visible *flow.Visibility
+
+	limits Limits
+	table  *Table
+	list   []flow.Record
+	order  []Sort // of the list before its first limit, the last sort first
+	keep   int    // rows of the list that can matter
+	notes  []string
 }
 
 // NewAnswer begins an answer over [since, until).

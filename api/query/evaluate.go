@@ -36,6 +36,9 @@ func NewEvaluator(a *Answer) (*Evaluator, error) {
 
 // Add takes a record.
 func (e *Evaluator) Add(r *flow.Record) error {
+	if !e.answer.Visible.Sees(r) {
+		return nil
+	}
 	e.answer.Scanned.Rows++
 	from, to := Covered(r)
 	if !InRange(from, to, e.answer.Since, e.answer.Until) {
@@ -74,6 +77,7 @@ func (e *Evaluator) Finish() error {
 		}
 		rows := f.Rows()
 		for k := range rows {
+			e.answer.Visible.Mask(&rows[k])
 			if !e.match(&rows[k]) {
 				continue
 			}

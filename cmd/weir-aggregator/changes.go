@@ -24,6 +24,7 @@ type world struct {
 	source  kube.Source // nil where no cluster is named
 	journal *journal.Journal
 	agents  func() []journal.Agent
+	kube    *kube.API // the source, where it is an API server
 }
 
 func openWorld(cfg *config.Aggregator, log *slog.Logger) (*world, error) {
@@ -47,7 +48,7 @@ func openWorld(cfg *config.Aggregator, log *slog.Logger) (*world, error) {
 		if err != nil {
 			return nil, fmt.Errorf("cluster: %w", err)
 		}
-		w.source = k
+		w.source, w.kube = k, k
 	}
 	return w, nil
 }

@@ -107,6 +107,13 @@ func register(p *parts, agg *aggregator.Aggregator, col collector, web *api.Serv
 		counter("weir_api_requests_total", "Requests to the API.", w.Requests.Load),
 		counter("weir_api_denied_total", "Requests without the right to be answered.", w.Denied.Load),
 		counter("weir_api_streams_refused_total", "Streams refused because too many were open.", w.StreamsRefused.Load),
+		counter("weir_api_paced_total", "Requests refused because their caller asks too often.", w.Paced.Load),
+		gauge("weir_api_token_file_bad", "1 while the token file has an error and the tokens that were read before it stay in force.", func() float64 {
+			if w := web.Tokens; w != nil && w.Bad() != "" {
+				return 1
+			}
+			return 0
+		}),
 		counter("weir_api_queries_total", "Queries that were begun.", w.Queries.Load),
 		counter("weir_api_queries_refused_total", "Queries refused because too many were running.", w.QueriesRefused.Load),
 		counter("weir_api_queries_failed_total", "Queries that ended without an answer: too long, too large.", w.QueriesFailed.Load),

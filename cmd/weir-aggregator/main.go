@@ -131,10 +131,8 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 	judge := newVerify(birds, runners, col)
 	web.Verify = judge.list
 	serveQueries(web, &cfg.API, tls, history)
-	if cfg.API.Listen != "" && cfg.API.TokenFile != "" {
-		if web.Tokens, err = api.LoadTokens(cfg.API.TokenFile); err != nil {
-			return nil, err
-		}
+	if err := identify(web, &cfg.API, world); err != nil {
+		return nil, err
 	}
 	watch := &obs.Server{
 		Config: cfg.Metrics, TLS: tls.metrics, Log: log, Registry: reg, Version: v, NotReady: g.NotReady,

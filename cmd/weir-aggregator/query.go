@@ -26,6 +26,9 @@ type answers struct {
 
 // Answer implements api.Engine.
 func (e *answers) Answer(ctx context.Context, a *query.Answer) error {
+	if a.Visible != nil {
+		return e.confined(ctx, a)
+	}
 	req := &engine.Request{
 		Query: a.Query, Since: a.Since, Until: a.Until, Live: e.live.Records(),
 		MaxGroups: e.limits.Groups, MaxConns: e.limits.Fold,

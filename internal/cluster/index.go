@@ -107,6 +107,8 @@ type Index struct {
 	cidrs    map[netip.Prefix][]cidrHolder
 	bits     []uint8 // prefix lengths in cidrs, longest first, of the 16-byte form
 	backends map[key][]*ServicePort
+	pods     map[string]map[string]*PodState // namespace -> name
+	named    map[string]*ServiceState        // by namespace/name
 
 	policies  map[string]*policies // by namespace
 	nsLabels  map[string]string

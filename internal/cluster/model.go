@@ -60,6 +60,7 @@ func NewModel(lim Limits) *Model {
 		idx: &Index{
 			ends: newTable[Identity](lim), host: newTable[Identity](lim), services: newTable[ServicePort](lim),
 			cidrs: map[netip.Prefix][]cidrHolder{}, backends: map[key][]*ServicePort{},
+			pods: map[string]map[string]*PodState{}, named: map[string]*ServiceState{},
 			policies: map[string]*policies{}, nsLabels: map[string]string{},
 		},
 		pods: map[string]*podState{}, nodes: map[string]*nodeRef{}, services: map[string]*svcState{},
@@ -183,6 +184,7 @@ func (m *Model) claimPod(now int64, st *podState) {
 	reclaim(m.idx.ends, st.addrs, addrs, st, span2{from, end})
 	reclaim(m.idx.host, st.ports, ports, st, span2{from, end})
 	st.addrs, st.ports = addrs, ports
+	m.idx.showPod(st, false)
 }
 
 type span2 struct{ from, to int64 }
@@ -204,6 +206,7 @@ func (m *Model) dropPod(k string, st *podState, end int64) {
 	}
 	reclaim(m.idx.ends, st.addrs, nil, st, span2{0, end})
 	reclaim(m.idx.host, st.ports, nil, st, span2{0, end})
+	m.idx.showPod(st, true)
 	m.unlinkRS(k, st)
 	m.letGo(st.pod.Node)
 	delete(m.pods, k)
@@ -293,6 +296,7 @@ func (m *Model) applyReplicaSet(r *ReplicaSet, del bool) {
 		st.id = &id
 		reclaim(m.idx.ends, nil, st.addrs, st, span2{})
 		reclaim(m.idx.host, nil, st.ports, st, span2{})
+		m.idx.showPod(st, false)
 	}
 }
 

@@ -28,6 +28,7 @@ func (m *Model) applyService(now int64, s *Service, del bool) {
 	}
 	if del {
 		delete(m.services, k)
+		m.showService(k)
 		return
 	}
 	st.svc, st.owner = s, k+"\x00"+string(s.UID[:])
@@ -100,6 +101,7 @@ func (m *Model) applyEndpoints(e *EndpointSlice, del bool) {
 // rebuildBackends says anew which endpoints a Service has, from the Service and
 // all of its slices.
 func (m *Model) rebuildBackends(svc string) {
+	m.showService(svc)
 	st := m.services[svc]
 	if st == nil {
 		return

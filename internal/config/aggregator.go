@@ -154,6 +154,11 @@ type API struct {
 	Peers         []string      `json:"peers" doc:"the APIs of the other aggregators of the same agents, as HOST:PORT; a query asks them all"`
 	PeerCA        string        `json:"peerCAFile" doc:"certificates that may have signed the peers'; they are shown certFile"`
 	PeerTokenFile string        `json:"peerTokenFile" doc:"file with the bearer token for the peers; read for each query"`
+
+	TokenReview   bool `json:"tokenReview" flag:"api-token-review" doc:"take tokens of Kubernetes too: a caller sees the namespaces in which he may get flows.weir.dev"`
+	CallerQueries int  `json:"callerQueries" doc:"queries of one caller that run at once"`
+	CallerStreams int  `json:"callerStreams" doc:"live streams of one caller at once"`
+	CallerRate    int  `json:"callerRate" doc:"requests of one caller a second; three times as many at once"`
 }
 
 // DefaultAggregator gives the values of keys that the file leaves out.
@@ -167,7 +172,7 @@ func DefaultAggregator() *Aggregator {
 		},
 		History: History{Enabled: true, Memory: 512 << 20, MaxBytes: 20 << 30, MaxAge: 7 * 24 * time.Hour},
 		Cluster: Cluster{Source: "auto"},
-		API:     API{Listen: "127.0.0.1:8443", Auth: "token", Backlog: 1 << 14, Clients: 100, Queries: 4, QueryTimeout: 30 * time.Second, Live: 1 << 15},
+		API:     API{Listen: "127.0.0.1:8443", Auth: "token", Backlog: 1 << 14, Clients: 100, Queries: 4, QueryTimeout: 30 * time.Second, Live: 1 << 15, CallerQueries: 4, CallerStreams: 20, CallerRate: 20},
 		Metrics: obs.Config{Listen: "127.0.0.1:9642"},
 		Log:     obs.DefaultLogConfig(),
 	}
@@ -321,7 +326,7 @@ func (a *API) Validate() error {
 	if a.Auth == "none" && !loopback {
 		errs = append(errs, fmt.Errorf("auth: none is for loopback only and listen is %s: set auth: token with tokenFile, or listen: 127.0.0.1:8443", a.Listen))
 	}
-	if (a.Auth == "token" || a.Auth == "any") && a.TokenFile == "" {
+	if (a.Auth == "token" || a.Auth == "any") && a.TokenFile == "" && !a.TokenReview {
 		errs = append(errs, errors.New("tokenFile: auth token needs a file with a token: make one with `head -c 32 /dev/urandom | base64 > FILE`, or set auth: none on loopback"))
 	}
 	if (a.Cert == "") != (a.Key == "") {
@@ -341,6 +346,9 @@ func (a *API) Validate() error {
 	}
 	if a.PeerCA == "" && slices.ContainsFunc(a.Peers, func(p string) bool { return !isLoopback(p) }) {
 		errs = append(errs, errors.New("peerCAFile: peers beyond loopback are asked over TLS: name the file with the CA of their certificates"))
+	}
+	if a.CallerQueries < 1 || a.CallerStreams < 1 || a.CallerRate < 1 {
+		errs = append(errs, errors.New("callerQueries: callerQueries, callerStreams and callerRate hold at least 1 each: raise the one that is lower"))
 	}
 	if a.Backlog < 1 || a.Clients < 1 {
 		errs = append(errs, errors.New("backlog: backlog and maxClients hold at least 1 each: raise the one that is lower"))

@@ -47,6 +47,7 @@ type API struct {
 	*feed
 	contact *contact
 	typed   kubernetes.Interface
+	access  kubernetes.Interface // for reviews, whose pace is the callers'
 	meta    metadata.Interface
 
 	cmu     sync.Mutex
@@ -80,11 +81,16 @@ func newAPI(cfg *rest.Config, m *cluster.Model, d Deps) (*API, error) {
 	cfg.UserAgent = "weir"
 	a := &API{feed: newFeed("API server "+cfg.Host, m, d)}
 	a.contact = &contact{changed: a.changed}
+	review := rest.CopyConfig(cfg)
+	review.QPS, review.Burst, review.Timeout = 200, 400, 10*time.Second
 	cfg.Wrap(a.contact.wrap)
 	cfg.ContentType = "application/vnd.kubernetes.protobuf"
 	cfg.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
 	var err error
 	if a.typed, err = kubernetes.NewForConfig(cfg); err != nil {
+		return nil, fmt.Errorf("client of %s: %w", cfg.Host, err)
+	}
+	if a.access, err = kubernetes.NewForConfig(review); err != nil {
 		return nil, fmt.Errorf("client of %s: %w", cfg.Host, err)
 	}
 	if a.meta, err = metadata.NewForConfig(cfg); err != nil {
