@@ -184,7 +184,9 @@ func (j *Joiner) Observe(nowMs int64, o *Observation) {
 			a.endpoint = o.Tuple
 		}
 	case Error:
-		a.means, a.from = o.Means, o.From
+		if a.means == flow.OutcomeUnknown { // its translated copy comes later
+			a.means, a.from = o.Means, o.From
+		}
 		if a.endpoint == (flow.Tuple{}) {
 			a.endpoint = o.Tuple
 		}
@@ -192,11 +194,17 @@ func (j *Joiner) Observe(nowMs int64, o *Observation) {
 	}
 }
 
+// twinMs is in which time an error of the same client's port is the same error.
+const twinMs = 1000
+
 // elsewhere tells whether o is of another connection than what was seen before.
 func (a *attempt) elsewhere(o *Observation) bool {
 	was := a.endpoint
-	if o.Kind == Attempt {
+	switch {
+	case o.Kind == Attempt:
 		was = a.dialled
+	case o.Kind == Error && o.TimeMs-a.lastMs < twinMs:
+		return false // translation gives one error two tuples
 	}
 	return was != (flow.Tuple{}) && was != o.Tuple
 }
@@ -244,18 +252,29 @@ func (j *Joiner) take(a *attempt, x *track.Export) {
 		x.Outcome, x.Evidence = flow.OutcomeDenied, x.Evidence|flow.EvidenceNFLOG
 	case a.rejected > 0:
 		x.Outcome, x.ResetBy, x.Evidence = flow.OutcomeRefused, flow.ResetByPath, x.Evidence|flow.EvidencePacket
-	case a.means != flow.OutcomeUnknown && (x.Outcome == flow.OutcomeUnanswered || x.Outcome == flow.OutcomeUnknown):
+	case a.means != flow.OutcomeUnknown && (x.Outcome == flow.OutcomeUnanswered || x.Outcome == flow.OutcomeUnknown || x.Outcome == a.means):
 		x.Outcome, x.Evidence = a.means, x.Evidence|flow.EvidencePacket
-		if a.means == flow.OutcomeRefused {
-			x.ResetBy = flow.ResetByPath
-			if a.from == c.Reply.Src || a.from == c.Orig.Dst {
-				x.ResetBy = flow.ResetByDst
-			}
+		if a.means == flow.OutcomeRefused && x.ResetBy == flow.ResetByUnknown {
+			x.ResetBy = a.sender(c)
 		}
 	}
 	if a.tries > 0 {
 		x.HasRetransmits, x.Retransmits = true, a.retransmits
 		x.Evidence |= socketProves(x.Outcome)
+	}
+}
+
+// sender is whose error it was. Where the server is translated, so is the address of
+// whoever sent the error (nf_nat_icmp_reply_translation): what came from the address that
+// was dialled says nothing of its sender.
+func (a *attempt) sender(c *track.Conn) flow.ResetBy {
+	switch a.from {
+	case c.Reply.Src:
+		return flow.ResetByDst
+	case c.Orig.Dst:
+		return flow.ResetByUnknown
+	default:
+		return flow.ResetByPath
 	}
 }
 

@@ -125,6 +125,17 @@ func TestJoin(t *testing.T) {
 			{"denied, as the outside knows the client", []Observation{{Kind: Denial, Tuple: tuple("192.0.2.1:50000", v4pod, proto), Action: flow.RuleActionDrop, Rule: "r"}}, flow.OutcomeUnanswered, false, "denied evidence=000101 by=unknown denied=1 drop r"},
 			{"the server's own refusal", []Observation{{Kind: Error, Tuple: tuple(v4client, v4pod, proto), Means: flow.OutcomeRefused, From: tuple(v4pod, v4client, 0).Src}}, flow.OutcomeUnanswered, false, "refused evidence=100001 by=dst denied=0 none "},
 			{"refused by a router", []Observation{{Kind: Error, Tuple: tuple(v4client, v4pod, proto), Means: flow.OutcomeRefused, From: tuple("10.9.9.9:1", v4client, 0).Src}}, flow.OutcomeUnanswered, false, "refused evidence=100001 by=path denied=0 none "},
+			{"the server's own refusal, and its translated copy", []Observation{
+				{Kind: Error, Tuple: tuple(v4client, v4pod, proto), Means: flow.OutcomeRefused, From: tuple(v4pod, v4client, 0).Src},
+				{Kind: Error, Tuple: tuple(v4client, v4vip, proto), Means: flow.OutcomeRefused, From: tuple(v4vip, v4client, 0).Src},
+			}, flow.OutcomeUnanswered, false, "refused evidence=100001 by=dst denied=0 none "},
+			{"refused by a router, and its translated copy", []Observation{
+				{Kind: Error, Tuple: tuple(v4client, v4pod, proto), Means: flow.OutcomeRefused, From: tuple("10.9.9.9:1", v4client, 0).Src},
+				{Kind: Error, Tuple: tuple(v4client, v4vip, proto), Means: flow.OutcomeRefused, From: tuple(v4vip, v4client, 0).Src},
+			}, flow.OutcomeUnanswered, false, "refused evidence=100001 by=path denied=0 none "},
+			{"the translated copy alone", []Observation{
+				{Kind: Error, Tuple: tuple(v4client, v4vip, proto), Means: flow.OutcomeRefused, From: tuple(v4vip, v4client, 0).Src},
+			}, flow.OutcomeUnanswered, false, "refused evidence=100001 by=unknown denied=0 none "},
 			{"no route", []Observation{{Kind: Error, Tuple: tuple(v4client, v4pod, proto), Means: flow.OutcomePathLoss}}, flow.OutcomeUnanswered, false, "path_loss evidence=100001 by=unknown denied=0 none "},
 			{"answered, so nothing that came later decided", []Observation{{Kind: Error, Tuple: tuple(v4client, v4pod, proto), Means: flow.OutcomeRefused}}, flow.OutcomeOK, true, "ok evidence=000001 by=unknown denied=0 none "},
 			{"another server's", []Observation{{Kind: Denial, Tuple: tuple(v4client, "10.0.9.9:99", proto), Action: flow.RuleActionDrop}}, flow.OutcomeUnanswered, false, "unanswered evidence=000001 by=unknown denied=0 none "},

@@ -2,6 +2,7 @@ package reset
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/exporter/packet"
@@ -19,6 +20,7 @@ type Reset struct {
 // From says who made a RST.
 type From uint8
 
+// The makers.
 const (
 	End  From = iota + 1 // the end whose address it has, or somebody before this node
 	Node                 // this node, in the name of another's address
@@ -80,12 +82,7 @@ func (r *recent) see(id uint64, s *Reset, outgoing bool) (fresh, made bool) {
 			continue
 		}
 		e := &r.rest[i]
-		for _, t := range e.tuples[:e.n] {
-			if t == s.Tuple {
-				return false, e.made
-			}
-		}
-		if e.n == maxTuples {
+		if e.n == maxTuples || slices.Contains(e.tuples[:e.n], s.Tuple) {
 			return false, e.made
 		}
 		e.tuples[e.n] = s.Tuple
