@@ -26,6 +26,14 @@ func (c *Correlator) due(e *entry) uint32 {
 	if t := e.emitted + ticks(c.cfg.ActiveMs); e.told != 0 && (e.flags&entDirty != 0 || int32(t-c.nowTick) > 0) {
 		earlier(t)
 	}
+	if e.flags&entUnproven != 0 {
+		half := ticks(c.cfg.HalfMs)
+		if t := e.updated + half; int32(t-c.nowTick) > 0 {
+			earlier(t)
+		} else {
+			earlier(c.nowTick + half)
+		}
+	}
 	if int32(due-c.nowTick) <= 0 {
 		due = c.nowTick + 1
 	}
@@ -74,7 +82,8 @@ func (c *Correlator) fire(i uint32, e *entry, emit func(*flow.Record)) {
 			c.tell(i, e, emit)
 		}
 	case e.finalAt != 0 && e.flags&entFinalTold == 0 && reached(e.finalAt+ticks(c.cfg.FinalGraceMs)),
-		e.flags&entDirty != 0 && reached(e.emitted+ticks(c.cfg.ActiveMs)):
+		e.flags&entDirty != 0 && reached(e.emitted+ticks(c.cfg.ActiveMs)),
+		c.proven(e):
 		c.tell(i, e, emit)
 	}
 	if reached(c.removal(e)) {

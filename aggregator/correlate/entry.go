@@ -88,6 +88,10 @@ const (
 	entKnown0   // common counter k has a base: bits from here up to +3
 )
 
+// entUnproven is a flag too: it was told before the silence of the server's node could
+// prove more.
+const entUnproven = entKnown0 << 4
+
 // The sock values.
 const (
 	sockRTT = iota

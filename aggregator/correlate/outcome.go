@@ -32,13 +32,18 @@ func (o *end) verdict() verdict { return verdict{o.outcome(), o.evidence(), o.re
 func (c *Correlator) outcome(e *entry, r *flow.Record) {
 	src, dst := &e.ends[sideSrc], &e.ends[sideDst]
 	var v verdict
+	e.flags &^= entUnproven
 	switch {
 	case e.both():
 		v = joined(e.key.Proto, src, dst)
 	case src.flags&endSeen != 0:
 		v = src.verdict()
-		if e.waits() && c.silent(e, r.DstNode) {
-			v = alone(v)
+		if more := alone(v); e.waits() && more != v {
+			if c.silent(e, r.DstNode) {
+				v = more
+			} else {
+				e.flags |= entUnproven
+			}
 		}
 	default:
 		v = dst.verdict()
@@ -56,6 +61,18 @@ func (c *Correlator) outcome(e *entry, r *flow.Record) {
 	if o := dst.outcome(); o != flow.OutcomeUnknown {
 		r.SetOutcomeDst(o)
 	}
+}
+
+// proven tells whether the silence of the server's node proves by now what it did not
+// when e was told.
+func (c *Correlator) proven(e *entry) bool {
+	if e.flags&entUnproven == 0 || !e.waits() || int32(c.nowTick-e.updated-ticks(c.cfg.HalfMs)) < 0 {
+		return false
+	}
+	r := &c.out // free until the next tell
+	*r = flow.Record{}
+	c.ids.list[e.one().ident].unpack(r, static)
+	return c.silent(e, r.DstNode)
 }
 
 // silent tells whether the server's node, healthy all the time, would have told of

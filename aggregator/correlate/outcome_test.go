@@ -170,6 +170,45 @@ func TestSilenceNeedsTime(t *testing.T) {
 	g.drain()
 }
 
+// TestSilenceIsWaitedFor has a client that goes on trying after it was told of first: its
+// last word is told before the server's node had the time to speak, and once more when
+// that node's silence proves the loss.
+func TestSilenceIsWaitedFor(t *testing.T) {
+	for _, heard := range []bool{true, false} {
+		g := newRig(t)
+		src := outcomeRecs(sideSrc, &says{outcome: flow.OutcomeUnanswered, evidence: ct}, 6)
+		pass := func(ms int64) {
+			for range ms / 1000 {
+				h := Health{Node: "n2", V4: true, FromMs: t0 - 60_000, UpToMs: g.now}
+				if !heard {
+					h.UpToMs = t0
+				}
+				g.c.SetHealth([]Health{h})
+				g.pass(1000)
+			}
+		}
+		g.seeRec(src[0])
+		pass(70_000) // told, and its active timeout is over
+		g.seeRec(src[1])
+		pass(3000)
+		pass(30_000)
+		n := 0
+		for i := range g.out {
+			if g.out[i].Outcome == flow.OutcomePathLoss {
+				n++
+				eq(t, "evidence", g.out[i].Evidence, ct|both)
+				eq(t, "it is the last", i, len(g.out)-1)
+			}
+		}
+		want := 0
+		if heard {
+			want = 1
+		}
+		eq(t, "told as lost", n, want)
+		g.drain()
+	}
+}
+
 func TestAttemptExpectsNobody(t *testing.T) {
 	g := newRig(t)
 	r := outcomeRecs(sideSrc, &says{outcome: flow.OutcomeAttempt, evidence: flow.EvidenceSocket}, 6)[1]
