@@ -27,6 +27,7 @@ const (
 
 	nlaTypeMask = 0x3fff
 
+	tcpDiagGetSock   = 18 // TCPDIAG_GETSOCK
 	sockDiagByFamily = 20 // SOCK_DIAG_BY_FAMILY
 	rtmNewAddr       = 20 // RTM_NEWADDR
 	rtmGetAddr       = 22 // RTM_GETADDR
@@ -37,6 +38,7 @@ const (
 	afInet  = 2
 	afInet6 = 10
 
+	reqLen   = 60 // struct inet_diag_req
 	reqV2Len = 56 // struct inet_diag_req_v2
 	msgLen   = 72 // struct inet_diag_msg
 
@@ -81,7 +83,7 @@ func nextAttr(b []byte) (typ uint16, val, rest []byte, ok bool) {
 }
 
 // query is one dump: the sockets of a family and protocol that are in one of the
-// states, with the attributes wanted.
+// states, with the attributes wanted. Family 0 is both, for TCP alone.
 type query struct {
 	family, proto uint8
 	states        uint32 // 1 << State
@@ -98,17 +100,18 @@ const (
 func walkQueries() []query {
 	mem, info := []uint8{diagSkMemInfo}, []uint8{diagInfo}
 	return []query{
-		{afInet, protoTCP, 1 << Listen, mem},
-		{afInet6, protoTCP, 1 << Listen, mem},
+		{0, protoTCP, 1 << Listen, mem},
 		{afInet, protoUDP, udpStates, mem},
 		{afInet6, protoUDP, udpStates, mem},
-		{afInet, protoTCP, connStates, info},
-		{afInet6, protoTCP, connStates, info},
+		{0, protoTCP, connStates, info},
 	}
 }
 
 // encode makes the message of q; its sequence number is still to be set.
 func (q *query) encode() []byte {
+	if q.family == 0 {
+		return q.encodeBoth()
+	}
 	b := make([]byte, nlHdrLen+reqV2Len)
 	ne.PutUint32(b, uint32(len(b)))
 	ne.PutUint16(b[4:], sockDiagByFamily)
@@ -119,6 +122,22 @@ func (q *query) encode() []byte {
 		r[2] |= 1 << (a - 1) // idiag_ext
 	}
 	ne.PutUint32(r[4:], q.states) // idiag_states
+	return b
+}
+
+// encodeBoth makes the message in its first form, struct inet_diag_req, which the kernel
+// answers with both families (inet_diag_dump_compat). A dump passes the one table of
+// all namespaces, whosever the sockets in it are; so it passes once, not twice.
+func (q *query) encodeBoth() []byte {
+	b := make([]byte, nlHdrLen+reqLen)
+	ne.PutUint32(b, uint32(len(b)))
+	ne.PutUint16(b[4:], tcpDiagGetSock)
+	ne.PutUint16(b[6:], nlmFRequest|nlmFDump)
+	r := b[nlHdrLen:]
+	for _, a := range q.attrs {
+		r[3] |= 1 << (a - 1) // idiag_ext
+	}
+	ne.PutUint32(r[52:], q.states) // idiag_states
 	return b
 }
 
@@ -143,7 +162,8 @@ func decodeSocket(b []byte, proto uint8, s *Socket) error {
 	id := b[4:52]         // struct inet_diag_sockid
 	t := &s.Tuple
 	t.Proto, t.SrcPort, t.DstPort = proto, be.Uint16(id), be.Uint16(id[2:])
-	if b[0] == afInet6 {
+	if b[0] == afInet6 { // idiag_family
+		s.V6 = true
 		copy(t.Src[:], id[4:20])
 		copy(t.Dst[:], id[20:36])
 	} else {

@@ -89,7 +89,11 @@ func TestDecode(t *testing.T) {
 		},
 		"v6": {
 			message(local6, remote6, SynSent, 9, attr(diagInfo, tcpInfo(232))), protoTCP,
-			Socket{Tuple: tuple(local6, remote6, protoTCP), State: SynSent, Cookie: 9, Queue: 3, Limit: 128, HasInfo: true, Info: whole},
+			Socket{Tuple: tuple(local6, remote6, protoTCP), State: SynSent, Cookie: 9, Queue: 3, Limit: 128, HasInfo: true, Info: whole, V6: true},
+		},
+		"listener of IPv6 alone": {
+			message(local6, netip.AddrPortFrom(netip.IPv6Unspecified(), 0), Listen, 9, attr(diagSkV6Only, []byte{1})), protoTCP,
+			Socket{Tuple: tuple(local6, netip.AddrPortFrom(netip.IPv6Unspecified(), 0), protoTCP), State: Listen, Cookie: 9, Queue: 3, Limit: 128, V6: true, V6Only: true},
 		},
 		"tcp_info of an old kernel, and an attribute that nobody knows": {
 			message(local4, remote4, Established, 5, attr(99, []byte{1, 2, 3}), attr(diagInfo, tcpInfo(104))), protoTCP,
@@ -103,6 +107,7 @@ func TestDecode(t *testing.T) {
 			message(netip.AddrPortFrom(netip.AddrFrom16(local4.Addr().As16()), 1), netip.AddrPortFrom(netip.AddrFrom16(remote4.Addr().As16()), 2), Established, 1), protoTCP,
 			Socket{
 				Tuple: tuple(netip.AddrPortFrom(local4.Addr(), 1), netip.AddrPortFrom(remote4.Addr(), 2), protoTCP), State: Established, Cookie: 1, Queue: 3, Limit: 128,
+				V6: true,
 			},
 		},
 	} {
@@ -178,7 +183,7 @@ func FuzzDecode(f *testing.F) {
 }
 
 func FuzzMessages(f *testing.F) {
-	q := walkQueries()[4]
+	q := walkQueries()[3]
 	f.Add(q.encode())
 	f.Add(addressRequest())
 	f.Fuzz(func(_ *testing.T, b []byte) {

@@ -10,7 +10,7 @@ import (
 // Config says what is read and how much of the processor it may take.
 type Config struct {
 	Enabled      bool          `json:"enabled" flag:"sockets" doc:"read sockets in the pods' network namespaces: round trip times, retransmits, attempts, listeners; needs CAP_SYS_ADMIN, and CAP_SYS_PTRACE for /proc"`
-	Interval     time.Duration `json:"interval" doc:"time between two walks over all namespaces; longer where maxPerSecond asks for it"`
+	Interval     time.Duration `json:"interval" doc:"time between two walks over all namespaces; longer where maxPerSecond asks for it, or where walks would take more than 2 % of one processor"`
 	MaxPerSecond int           `json:"maxPerSecond" doc:"sockets read a second at most; a walk waits when it is ahead"`
 	MaxSockets   int           `json:"maxSockets" doc:"sockets remembered at once; those beyond are counted and their fields stay absent"`
 	Netns        []string      `json:"netns" flag:"sockets-netns" doc:"patterns of files that are network namespaces; one that several files name is read once"`

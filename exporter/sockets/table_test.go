@@ -158,18 +158,55 @@ func BenchmarkWalk(b *testing.B) {
 	if held, _, _, _ := w.table.Counts(); held != benchSockets {
 		b.Fatalf("%d sockets are held, want %d: %+v", held, benchSockets, w.Status())
 	}
-	cpu := func() int64 {
-		var u syscall.Rusage
-		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-			b.Fatal(err)
-		}
-		return u.Utime.Nano() + u.Stime.Nano()
-	}
 	b.ReportAllocs()
-	n, before := 0, cpu()
+	n, before := 0, cpu(b)
 	for b.Loop() {
 		w.Walk(ctx)
 		n++
 	}
-	b.ReportMetric(float64(cpu()-before)/1000/float64(n*benchSockets), "cpu-us/socket")
+	b.ReportMetric(float64(cpu(b)-before)/1000/float64(n*benchSockets), "cpu-us/socket")
+}
+
+// cpu gives the processor time of this process so far, ns.
+func cpu(b *testing.B) int64 {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return u.Utime.Nano() + u.Stime.Nano()
+}
+
+// BenchmarkWalkSpaces walks many namespaces with few sockets: what each costs by itself.
+// The kernel has one table of connections for all of them, and a dump passes all of it.
+func BenchmarkWalkSpaces(b *testing.B) {
+	const spaces = 100
+	cfg := DefaultConfig()
+	cfg.Netns, cfg.MaxPerSecond = nil, 1e9
+	for range spaces {
+		s := testenv.NewSpace(b)
+		cfg.Netns = append(cfg.Netns, s.Path)
+		if err := s.Do(func() error {
+			ln, err := net.Listen("tcp4", ":8080")
+			if err == nil {
+				b.Cleanup(func() { _ = ln.Close() })
+			}
+			return err
+		}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	w := New(cfg, slog.New(slog.DiscardHandler))
+	ctx := context.Background()
+	w.Walk(ctx)
+	if st := w.Status(); st.Namespaces != spaces || st.Err != "" {
+		b.Fatalf("%+v", st)
+	}
+	b.ReportAllocs()
+	n, before := 0, cpu(b)
+	for b.Loop() {
+		w.Walk(ctx)
+		n++
+	}
+	b.ReportMetric(float64(cpu(b)-before)/1e3/float64(n*spaces), "cpu-us/namespace")
 }

@@ -36,6 +36,7 @@ type Socket struct {
 
 	HasDrops bool
 	HasInfo  bool
+	V6       bool // AF_INET6
 	V6Only   bool // INET_DIAG_SKV6ONLY: of a waiting AF_INET6 socket, no IPv4
 }
 

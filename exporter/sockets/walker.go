@@ -31,10 +31,15 @@ type Walker struct {
 	told   string
 	spent  int // sockets since began
 	began  time.Time
-	every  atomic.Int64 // ms between two looks at a namespace, as they are
+	paused time.Duration // in the present walk
+	every  atomic.Int64  // ms between two looks at a namespace, as they are
 
 	read, malformed, interrupted, outside, waited atomic.Uint64
 }
+
+// share is the part of one processor that walks may take: one in so many. What a
+// namespace costs grows with the kernel's table of connections, not with its own sockets.
+const share = 50
 
 // New makes a walker. The configuration must be valid.
 func New(cfg Config, log *slog.Logger) *Walker {
@@ -65,19 +70,18 @@ func (w *Walker) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	tick := time.NewTicker(w.cfg.Interval)
-	defer tick.Stop()
 	defer func() {
 		for _, s := range w.spaces {
 			_ = s.close()
 		}
 	}()
 	for {
+		began := time.Now()
 		w.Walk(ctx)
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-time.After(time.Duration(w.every.Load())*time.Millisecond - time.Since(began)):
 		}
 	}
 }
@@ -85,6 +89,7 @@ func (w *Walker) Run(ctx context.Context) error {
 // Walk reads every namespace once. It is what Run does at each interval.
 func (w *Walker) Walk(ctx context.Context) {
 	began := time.Now()
+	w.paused = 0
 	found, capped := find(w.cfg.Netns)
 	for inode, s := range w.spaces {
 		if _, ok := found[inode]; !ok {
@@ -118,7 +123,8 @@ func (w *Walker) Walk(ctx context.Context) {
 	}
 	now := time.Now().UnixMilli()
 	w.table.expire(now)
-	w.every.Store(max(w.cfg.Interval, time.Since(began)).Milliseconds())
+	took := time.Since(began)
+	w.every.Store(max(w.cfg.Interval, took, share*(took-w.paused)).Milliseconds())
 	w.st.Namespaces, w.st.Walks, w.st.LastWalkMs = len(w.spaces), w.st.Walks+1, now
 	if w.err != nil {
 		w.st.Err = w.err.Error()
@@ -177,7 +183,7 @@ func (w *Walker) space(ctx context.Context, s *space) error {
 // dump runs one query. The sockets of a datagram go to the table together.
 func (w *Walker) dump(ctx context.Context, s *space, q *query, list *[]Listener) (bool, error) {
 	take := func(typ uint16, b []byte) {
-		if typ != sockDiagByFamily {
+		if typ != sockDiagByFamily && typ != tcpDiagGetSock {
 			return
 		}
 		if decodeSocket(b, q.proto, &w.sock) != nil {
@@ -218,7 +224,7 @@ func (w *Walker) flush(ns uint64, q *query, list *[]Listener) {
 }
 
 func listener(x *Socket, q *query) Listener {
-	l := Listener{Addr: x.Tuple.Src, Port: x.Tuple.SrcPort, Proto: q.proto, V6: q.family == afInet6, V6Only: x.V6Only, Queue: x.Queue, Drops: x.Drops, HasDrops: x.HasDrops}
+	l := Listener{Addr: x.Tuple.Src, Port: x.Tuple.SrcPort, Proto: q.proto, V6: x.V6, V6Only: x.V6Only, Queue: x.Queue, Drops: x.Drops, HasDrops: x.HasDrops}
 	if q.proto == protoTCP {
 		l.Limit = x.Limit
 	}
@@ -240,6 +246,7 @@ func (w *Walker) pause(ctx context.Context) error {
 		return nil
 	}
 	w.waited.Add(1)
+	w.paused += ahead
 	select {
 	case <-ctx.Done():
 		return ctx.Err()

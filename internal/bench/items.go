@@ -131,6 +131,7 @@ func items() []item {
 		{name: "conntrack-dump", pkg: ct, bench: "^BenchmarkDump$", ours: "Dump/weir", anchor: "Dump/ti-mo", unit: "cpu-us/entry", min: 1 / 0.45},
 		{name: "conntrack-zone-filter", pkg: ct, bench: "^BenchmarkDumpZoneFilter$", ours: "DumpZoneFilter", unit: "cpu-us/entry", limit: 0.5},
 		{name: "sockets-walk", pkg: "./exporter/sockets", bench: "^BenchmarkWalk$", ours: "Walk", unit: "cpu-us/socket", limit: 1.5},
+		{name: "sockets-namespace", pkg: "./exporter/sockets", bench: "^BenchmarkWalkSpaces$", ours: "WalkSpaces", unit: "cpu-us/namespace", limit: 1000},
 		{name: "track-update", pkg: "./exporter/track", bench: "^BenchmarkTrackUpdate$", ours: "TrackUpdate", unit: "cpu-us/entry", limit: 0.2, allocs: true},
 		{name: "ipfix-encode", pkg: ipfix, bench: "^BenchmarkEncode$", ours: "Encode/weir", anchor: "Encode/go-ipfix", unit: "ns/op", min: 2, allocs: true},
 		{name: "ipfix-decode-go-ipfix", pkg: ipfix, bench: "^BenchmarkDecode$", ours: "Decode/weir", anchor: "Decode/go-ipfix", unit: "ns/op", min: 7, allocs: true},
