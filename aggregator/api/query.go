@@ -180,6 +180,24 @@ func visible(r *http.Request, names []string, part bool) (*flow.Visibility, erro
 	return flow.Confine(names), nil
 }
 
+// begin makes the answer that is to be filled. Who asks for a part has decided about
+// canaries.
+func (s *Server) begin(req *asked) (*query.Answer, error) {
+	q, leftOut := req.query, false
+	if !req.part {
+		q, leftOut = query.WithoutCanaries(q)
+	}
+	a, err := query.NewAnswer(q, req.since, req.until, s.Limits.Answer)
+	if err != nil {
+		return nil, err
+	}
+	a.Visible = req.visible
+	if leftOut {
+		a.Note(query.CanariesNote)
+	}
+	return a, nil
+}
+
 func (s *Server) query(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
 	req, err := s.parseAsked(r, began)
@@ -195,12 +213,11 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request) {
 	s.Stats.Queries.Add(1)
 	ctx, cancel := context.WithTimeout(r.Context(), s.Limits.Timeout)
 	defer cancel()
-	a, err := query.NewAnswer(req.query, req.since, req.until, s.Limits.Answer)
+	a, err := s.begin(&req)
 	if err != nil {
 		fail(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	a.Visible = req.visible
 	var missing []query.Missing
 	if req.part || len(s.Peers) == 0 {
 		err = s.Engine.Answer(ctx, a)

@@ -100,7 +100,7 @@ func TestQuery(t *testing.T) {
 	s.Limits = DefaultQueryLimits()
 	s.Engine = &memory{recs: []flow.Record{told(1, "cart", "ok", 100), told(2, "cart", "refused", 0), told(3, "checkout", "refused", 50)}}
 	head, rows, tail := ask(t, h, "shop | stats conns, sum(bytes) by src.workload")
-	if head.Query != "shop | stats conns, sum(bytes) by src.workload" || len(head.Columns) != 3 || head.Columns[2].Unit != "bytes" {
+	if head.Query != "shop not canary = true | stats conns, sum(bytes) by src.workload" || len(head.Columns) != 3 || head.Columns[2].Unit != "bytes" {
 		t.Errorf("head %+v", head)
 	}
 	if got := fmt.Sprint(rows); got != "[{[Deployment/cart 2 100] [0 0 1] false} {[Deployment/checkout 1 50] [] false}]" {
@@ -122,6 +122,33 @@ func TestQuery(t *testing.T) {
 		if code, body := get(t, h.URL+"/api/v1/query?"+c.query); code != 400 || !strings.Contains(body, c.want) {
 			t.Errorf("%s: %d %s, want %s", c.query, code, body, c.want)
 		}
+	}
+}
+
+// TestQueryLeavesCanariesOut: the probe's connections are in no total that did not ask
+// for them, and the answer says so; a part for another aggregator is what it asked for.
+func TestQueryLeavesCanariesOut(t *testing.T) {
+	s, h := server(t, 8)
+	s.Limits = DefaultQueryLimits()
+	bird := told(2, "cart", "ok", 777)
+	bird.SetCanary(true)
+	s.Engine = &memory{recs: []flow.Record{told(1, "cart", "ok", 100), bird}}
+	for _, c := range []struct {
+		query, rows string
+		says        bool
+	}{
+		{"shop | stats sum(bytes)", "[{[100] [] false}]", true},
+		{"shop canary = true | stats sum(bytes)", "[{[777] [] false}]", false},
+		{"shop (canary = true or not canary = true) | stats sum(bytes)", "[{[877] [] false}]", false},
+	} {
+		head, rows, _ := ask(t, h, c.query)
+		if says := slices.Contains(head.Notes, query.CanariesNote); fmt.Sprint(rows) != c.rows || says != c.says {
+			t.Errorf("%s: %v, want %s; notes %v", c.query, rows, c.rows, head.Notes)
+		}
+	}
+	code, body := get(t, h.URL+"/api/v1/query?part=true&q="+url.QueryEscape("shop | stats active")+"&until="+url.QueryEscape(time.Now().Add(time.Minute).UTC().Format(time.RFC3339)))
+	if code != 200 || strings.Contains(body, "probe") {
+		t.Errorf("a part: %d %s", code, body)
 	}
 }
 

@@ -46,6 +46,9 @@ type Books struct {
 	Stages []ledger.Line `json:"stages"`           // the aggregator's own
 	Former []ledger.Line `json:"former,omitempty"` // of its predecessors with the same data directory, together
 	Agents []AgentBooks  `json:"agents,omitempty"` // what the agents told last
+	// Canaries is how many of the connections that came in since the start are the
+	// probe's; nil where that is not known.
+	Canaries *uint64 `json:"canaries,omitempty"`
 }
 
 // AgentBooks are the books of one agent.

@@ -55,7 +55,7 @@ func (c *canaries) view(s *send.Sender, book *ledger.Book) canary.View {
 
 func (c *canaries) metrics() []obs.Metric {
 	return []obs.Metric{{
-		Name: "weir_canary_connections_total", Kind: obs.Counter, Help: "Connections of the probe that the agent saw; they are in all totals.",
+		Name: "weir_canary_connections_total", Kind: obs.Counter, Help: "Connections of the probe that the agent saw; they are in all books.",
 		Read: obs.Value(func() float64 { return float64(c.Seen()) }),
 	}}
 }

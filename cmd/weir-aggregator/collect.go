@@ -125,6 +125,7 @@ func register(p *parts, agg *aggregator.Aggregator, col collector, web *api.Serv
 		gauge("weir_api_streams", "Streams now.", func() float64 { return float64(web.Streams()) }),
 	}
 	p.reg.Describe(obs.MetricDoc{Name: "weir_sink_lost_records_total", Type: "counter", Labels: []string{"sink", "reason"}, Help: "Records that will not be delivered, and why."})
+	p.reg.Describe(obs.MetricDoc{Name: prom.CanariesMetric, Type: "counter", Labels: []string{"sink"}, Help: prom.CanariesHelp})
 	for _, m := range prom.DefaultMetrics() {
 		p.reg.Describe(obs.MetricDoc{Name: prom.MetricName(m.Name), Type: "counter", Labels: append([]string{"sink"}, labelsOf(m.Labels)...), Help: "Flows of a sink of kind prom; further ones by its config."})
 	}

@@ -120,7 +120,8 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 
 	g := &daemon.Group{Log: log, StopTimeout: cfg.StopTimeout}
 	books := func() api.Books {
-		return api.Books{Time: time.Now(), Stages: book.Snapshot(), Former: former.Stages, Agents: agentBooks(col)}
+		n := birds.Seen()
+		return api.Books{Time: time.Now(), Stages: book.Snapshot(), Former: former.Stages, Agents: agentBooks(col), Canaries: &n}
 	}
 	perMinute := &minutes{ledger.NewMinutes(), books}
 	web := &api.Server{

@@ -71,7 +71,9 @@ func serve(ts *testscript.TestScript, _ bool, args []string) {
 		Version:  version.Info{Version: "v0.1.0", Go: "go1.26", Platform: "linux/amd64"},
 		NotReady: func() []string { return nil },
 		Books: func() api.Books {
+			n := uint64(8)
 			return api.Books{
+				Canaries: &n,
 				Stages: []ledger.Line{
 					{Stage: "collect", In: ledger.Amount{Records: 100, Connections: 40, Bytes: 5000}, Out: ledger.Amount{Records: 97, Connections: 39, Bytes: 4800}, Lost: map[string]ledger.Amount{"queue_full": {Records: 3, Connections: 1, Bytes: 200}}},
 				},

@@ -78,12 +78,20 @@ func (l *ledgerFlags) run(ctx context.Context, env *Env, c *client) (ok bool, er
 		e.SetIndent("", "  ")
 		err = e.Encode(b)
 	} else if err = printLedger(env.Out, b, l.unit); err == nil {
-		_, err = fmt.Fprintln(env.Out, coverageFoot(ctx, c))
+		_, err = fmt.Fprint(env.Out, canariesFoot(b), coverageFoot(ctx, c), "\n")
 	}
 	if err != nil {
 		return false, fmt.Errorf("write: %w", err)
 	}
 	return difference(b) == 0, nil
+}
+
+// canariesFoot says how much of the books is the probe's.
+func canariesFoot(b *api.Books) string {
+	if b.Canaries == nil {
+		return ""
+	}
+	return fmt.Sprintf("canaries: %d of the connections that the aggregator took in are the probe's\n", *b.Canaries)
 }
 
 // balanced reads the books, and again where a batch was under way.

@@ -6,7 +6,8 @@
 // never became a member, or had not yet) and "retired" (what members had counted when
 // they made room) are together all that was counted.
 //
-// In: correlated records, whose deltas and first records are counted. Out: counters
+// In: correlated records, whose deltas and first records are counted; the probe's are
+// in no metric without the label canary, and counted apart. Out: counters
 // weir_flow_NAME_total at the aggregator's /metrics. Members change at most a tenth
 // at a time, once a minute, and only for a series that is twice as busy, so that a
 // graph does not flicker. It delivers nothing anywhere and never fails.
@@ -41,6 +42,9 @@ type Sink struct {
 	list []*metric
 	key  []byte
 	next time.Time
+
+	canaries     uint64 // records of the probe
+	canariesDesc *prometheus.Desc
 }
 
 // metric is one family.
@@ -48,6 +52,7 @@ type metric struct {
 	Metric
 	fields []flow.FieldID
 	value  func(*flow.Record) uint64
+	canary bool // it tells the probe's connections apart, and so counts them
 	desc   *prometheus.Desc
 	top    top
 }
@@ -57,13 +62,14 @@ func New(cfg Config) (*Sink, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Sink{name: cfg.Name}
+	s := &Sink{name: cfg.Name, canariesDesc: prometheus.NewDesc(CanariesMetric, CanariesHelp, nil, prometheus.Labels{"sink": cfg.Name})}
 	for _, c := range cfg.metrics() {
 		m := &metric{Metric: c, value: values[c.Value], top: newTop(c.Top)}
 		var labels []string
 		for _, l := range c.Labels {
 			f, _ := flow.FieldByName(l)
 			m.fields = append(m.fields, f)
+			m.canary = m.canary || f == flow.FCanary
 			labels = append(labels, Label(l))
 		}
 		help := "Flows, summed up: " + c.Value + " by " + strings.Join(c.Labels, ", ") + "; series beyond the largest are in \"other\" and \"retired\"."
@@ -72,6 +78,12 @@ func New(cfg Config) (*Sink, error) {
 	}
 	return s, nil
 }
+
+// CanariesMetric counts what the metrics of flows leave out.
+const (
+	CanariesMetric = "weir_prom_canary_records_total"
+	CanariesHelp   = "Records of the probe's connections, which no other metric of the sink counts unless canary is one of its labels."
+)
 
 // Label is the label of a field: dots are not allowed in one.
 func Label(field string) string { return strings.ReplaceAll(field, ".", "_") }
@@ -88,7 +100,14 @@ func (s *Sink) Write(_ context.Context, recs []flow.Record) error {
 	defer s.mu.Unlock()
 	for i := range recs {
 		r := &recs[i]
+		probed := r.Has.Has(flow.FCanary) && r.Canary
+		if probed {
+			s.canaries++
+		}
 		for _, m := range s.list {
+			if probed && !m.canary {
+				continue
+			}
 			if v := m.value(r); v > 0 {
 				s.key = m.appendKey(s.key[:0], r)
 				m.top.add(s.key, v)
@@ -138,6 +157,7 @@ func (s *Sink) Tick(_ context.Context, now time.Time) error {
 
 // Describe implements prometheus.Collector.
 func (s *Sink) Describe(ch chan<- *prometheus.Desc) {
+	ch <- s.canariesDesc
 	for _, m := range s.list {
 		ch <- m.desc
 	}
@@ -147,6 +167,7 @@ func (s *Sink) Describe(ch chan<- *prometheus.Desc) {
 func (s *Sink) Collect(ch chan<- prometheus.Metric) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	ch <- prometheus.MustNewConstMetric(s.canariesDesc, prometheus.CounterValue, float64(s.canaries))
 	for _, m := range s.list {
 		emit := func(v uint64, labels []string) {
 			ch <- prometheus.MustNewConstMetric(m.desc, prometheus.CounterValue, float64(v), labels...)

@@ -175,3 +175,30 @@ func BenchmarkWrite(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1000, "ns/record")
 }
+
+// TestCanariesAreApart: the probe's connections are in no metric but those that tell
+// them apart, and none of them is lost.
+func TestCanariesAreApart(t *testing.T) {
+	s := sink(t, byNS("bytes", "bytes", 5), Metric{"apart", "bytes", []string{"canary"}, 5})
+	bird := rec("a", true, 10)
+	bird.SetCanary(true)
+	write(t, s, rec("a", true, 7), bird, bird)
+	if n := s.Sum("bytes"); n != 7+1 {
+		t.Errorf("%d bytes without canaries, want 8", n)
+	}
+	if n := s.Sum("apart"); n != 7+1+2*11 {
+		t.Errorf("%d bytes with canaries, want 30", n)
+	}
+	reg := prometheus.NewPedanticRegistry()
+	reg.MustRegister(s)
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == CanariesMetric && f.GetMetric()[0].GetCounter().GetValue() == 2 {
+			return
+		}
+	}
+	t.Errorf("%s is not 2 among %v", CanariesMetric, families)
+}
