@@ -22,17 +22,18 @@ var units = map[string]map[string]*big.Rat{
 		"B": rat(1, 1), "kB": rat(1000, 1), "MB": rat(1e6, 1), "GB": rat(1e9, 1), "TB": rat(1e12, 1),
 		"KiB": rat(1<<10, 1), "MiB": rat(1<<20, 1), "GiB": rat(1<<30, 1), "TiB": rat(1<<40, 1),
 	},
-	"us":       {"ns": rat(1, 1000), "us": rat(1, 1), "ms": rat(1000, 1), "s": rat(1e6, 1), "m": rat(60e6, 1)},
-	"bit/s":    {"bit/s": rat(1, 1), "kbit/s": rat(1000, 1), "Mbit/s": rat(1e6, 1), "Gbit/s": rat(1e9, 1)},
-	"packets":  {"k": rat(1000, 1), "M": rat(1e6, 1)},
-	"segments": {"k": rat(1000, 1), "M": rat(1e6, 1)},
-	"records":  {"k": rat(1000, 1), "M": rat(1e6, 1)},
+	"us":          {"ns": rat(1, 1000), "us": rat(1, 1), "ms": rat(1000, 1), "s": rat(1e6, 1), "m": rat(60e6, 1)},
+	"bit/s":       {"bit/s": rat(1, 1), "kbit/s": rat(1000, 1), "Mbit/s": rat(1e6, 1), "Gbit/s": rat(1e9, 1)},
+	"packets":     {"k": rat(1000, 1), "M": rat(1e6, 1)},
+	"segments":    {"k": rat(1000, 1), "M": rat(1e6, 1)},
+	"connections": {"k": rat(1000, 1), "M": rat(1e6, 1)},
+	"records":     {"k": rat(1000, 1), "M": rat(1e6, 1)},
 }
 
 // unitOrder is the order in which errors and completion name units.
 var unitOrder = map[string][]string{
 	"bytes": {"B", "kB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB"}, "us": {"ns", "us", "ms", "s", "m"},
-	"bit/s": {"bit/s", "kbit/s", "Mbit/s", "Gbit/s"}, "packets": {"k", "M"}, "segments": {"k", "M"}, "records": {"k", "M"},
+	"bit/s": {"bit/s", "kbit/s", "Mbit/s", "Gbit/s"}, "packets": {"k", "M"}, "segments": {"k", "M"}, "connections": {"k", "M"}, "records": {"k", "M"},
 }
 
 func rat(a, b int64) *big.Rat { return big.NewRat(a, b) }
