@@ -41,7 +41,8 @@ func fixedNow() time.Time { return time.Date(2026, 3, 14, 4, 0, 0, 0, time.UTC) 
 
 // TestScripts runs testdata/*.txtar. `server FILE` serves the flows of a file of
 // JSON lines with a ledger that has losses, and sets WEIR_SERVER, with a second word
-// token or ring one that wants a token or keeps no history; `status N CMD` wants that
+// token, ring or recent one that wants a token, keeps no history, or has the flows as
+// long ago as the scripts' clock has them; `status N CMD` wants that
 // exit status.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -101,6 +102,10 @@ func serve(ts *testscript.TestScript, _ bool, args []string) {
 		var r flow.Record
 		if err := flow.ParseJSON(bytes.TrimSpace(line), &r); err != nil {
 			ts.Fatalf("%s: %v", args[0], err)
+		}
+		if len(args) > 1 && args[1] == "recent" {
+			shift := time.Now().UnixMilli() - fixedNow().UnixMilli()
+			r.Start, r.Since, r.End = r.Start+shift, r.Since+shift, r.End+shift
 		}
 		s.Hub.Publish([]flow.Record{r})
 	}
