@@ -21,6 +21,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/weirnet/weir/aggregator/findings"
+	"github.com/weirnet/weir/aggregator/why"
 	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/api/query"
 	"github.com/weirnet/weir/internal/canary"
@@ -78,7 +80,9 @@ type Server struct {
 	Verify     func() []canary.NodeRuns
 	Changes    func(ChangeQuery) Changes
 	NotReady   func() []string
-	Engine     Engine // nil for none
+	Nodes      func() []findings.Node                                     // as they are now; nil for none
+	Gather     func(f *why.Facts, src, dst End, visible *flow.Visibility) // adds what is known besides flows; nil for none
+	Engine     Engine                                                     // nil for none
 	Limits     QueryLimits
 	Live       *Live  // what the engine reads besides the history; nil for none
 	Peers      []Peer // other aggregators of the same agents
@@ -214,6 +218,9 @@ func (s *Server) routes() []route {
 		{"GET", "query", false, s.query},
 		{"POST", "query", false, s.query},
 		{"GET", "complete", false, s.complete},
+		{"GET", "findings", false, s.findings},
+		{"GET", "map", false, s.topology},
+		{"GET", "why", false, s.why},
 		{"GET", "changes", false, s.changes},
 		{"GET", "ledger", true, func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, s.Books()) }},
 		{"GET", "ledger/minutes", true, s.minutes},

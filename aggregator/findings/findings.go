@@ -281,6 +281,9 @@ func endQuery(side, s string) string {
 	if s == "" {
 		return "not has " + side + ".workload"
 	}
+	if ns, ok := strings.CutSuffix(s, "/"); ok { // of an end that is hidden, its namespace
+		return side + ".ns = " + quote(ns) + " not has " + side + ".workload"
+	}
 	ns, rest, ok := strings.Cut(s, "/")
 	if ok && strings.Contains(rest, "/") {
 		return side + ".ns = " + quote(ns) + " " + side + ".workload = " + quote(rest)

@@ -232,7 +232,7 @@ func backlogFull(f *Facts, m *mix) *Finding {
 	open, _ := f.Listeners.at(proto, port)
 	for _, l := range open {
 		// The kernel lets one more wait than listen(2) asked for (sk_acceptq_is_full).
-		full := l.Proto == cluster.ProtoTCP && l.Queue > l.Limit
+		full := l.Full || l.Proto == cluster.ProtoTCP && l.Queue > l.Limit
 		if !full && l.Drops == 0 || m.failed == 0 {
 			continue
 		}

@@ -68,6 +68,7 @@ type Listener struct {
 	Port  uint16
 	Queue uint32 // TCP connections that wait for accept(2)
 	Limit uint32 // how many may wait
+	Full  bool   // the queue was full when it was looked at
 	Drops uint64 // connections that the queue had no room for, in the range; 0 unknown or none
 }
 

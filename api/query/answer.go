@@ -297,3 +297,12 @@ func cellValue(f Field, s string) any {
 
 // FormatTime writes milliseconds since the epoch as rows do.
 func FormatTime(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z") }
+
+// Notes gives what Note added.
+func (a *Answer) Notes() []string { return a.notes }
+
+// Records gives the rows of a list as records, in its order, at most as many as matter.
+func (a *Answer) Records() []flow.Record {
+	a.shrink()
+	return a.list
+}

@@ -174,6 +174,14 @@ func TestConfinedCallersLearnNothing(t *testing.T) {
 	for _, text := range []string{"src.ip = ", "dst.pod = ", "ns = ", "dst.workload = ", "node = ", "src.label.app = ", "service = ", "bank dst.node = ", "observer = ", "ingress.policy = "} {
 		add("complete", rangeOf(url.Values{"text": {text}}))
 	}
+	for _, level := range []string{"namespace", "workload", "pod"} {
+		add("map", rangeOf(url.Values{"level": {level}, "compare": {"true"}}))
+		add("map", rangeOf(url.Values{"level": {level}, "q": {"src.ip = 10.0.0.0/8 or dst.node = node-1"}}))
+	}
+	add("findings", rangeOf(url.Values{}))
+	for _, pair := range [][2]string{{"shop/cart", "bank/payments"}, {"bank/payments", "shop/cart"}, {"cart", "payments"}, {"bank/cart", "kube-system/dns"}, {"shop/cart", "shop/cart"}} {
+		add("why", rangeOf(url.Values{"src": {pair[0]}, "dst": {pair[1]}}))
+	}
 	add("changes", url.Values{"since": {"2025-01-01T00:00:00Z"}})
 	for _, path := range []string{"health", "ledger", "ledger/minutes", "coverage", "canaries", "fields", "version"} {
 		add(path, nil)

@@ -132,6 +132,7 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 	judge := newVerify(birds, runners, col)
 	web.Verify = judge.list
 	serveQueries(web, &cfg.API, tls, history)
+	web.Nodes, web.Gather = nodes(col), world.gather(col)
 	if err := identify(web, &cfg.API, world); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,114 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/weirnet/weir/api/query"
+)
+
+// Basis says what an answer rests on, beside it.
+type Basis struct {
+	Since   time.Time       `json:"since"`
+	Until   time.Time       `json:"until"`
+	Scanned query.Scanned   `json:"scanned"`
+	Notes   []string        `json:"notes,omitempty"`
+	Partial []query.Missing `json:"partial,omitempty"` // aggregators that did not answer
+}
+
+// asking asks several queries for one answer, for the caller of a request.
+type asking struct {
+	s     *Server
+	r     *http.Request
+	basis Basis
+}
+
+// inquire begins an answer that rests on queries: it reads the range, takes a place and
+// bounds the time. Where ok is false the request has been answered.
+func (s *Server) inquire(w http.ResponseWriter, r *http.Request, params ...string) (a *asking, ctx context.Context, done func(), ok bool) {
+	v := r.URL.Query()
+	if err := known(v, append(params, "since", "until")); err != nil {
+		fail(w, http.StatusBadRequest, err.Error())
+		return nil, nil, nil, false
+	}
+	since, until, err := parseRange(v, time.Now())
+	if err != nil {
+		fail(w, http.StatusBadRequest, err.Error())
+		return nil, nil, nil, false
+	}
+	leave, ok := s.admit(w, r)
+	if !ok {
+		return nil, nil, nil, false
+	}
+	s.Stats.Queries.Add(1)
+	ctx, cancel := context.WithTimeout(r.Context(), s.Limits.Timeout)
+	a = &asking{s: s, r: r, basis: Basis{Since: time.UnixMilli(since).UTC(), Until: time.UnixMilli(until).UTC()}}
+	return a, ctx, func() { cancel(); leave() }, true
+}
+
+// known refuses parameters that are not in the list, and those given twice.
+func known(v url.Values, params []string) error {
+	for k, list := range v {
+		if !slices.Contains(params, k) {
+			slices.Sort(params)
+			return fmt.Errorf("unknown parameter %q: use %s", k, strings.Join(params, ", "))
+		}
+		if len(list) > 1 {
+			return fmt.Errorf("%s: it is given %d times: give it once", k, len(list))
+		}
+	}
+	return nil
+}
+
+// ask answers one query over a range, over all aggregators.
+func (a *asking) ask(ctx context.Context, text string, since, until int64) (*query.Answer, error) {
+	q, err := query.Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	x, err := query.NewAnswer(q, since, until, a.s.Limits.Answer)
+	if err != nil {
+		return nil, err
+	}
+	x.Visible = callerOf(a.r).Visible()
+	missing, err := a.s.ask(ctx, x)
+	if err != nil {
+		return nil, err
+	}
+	a.basis.Scanned.Rows += x.Scanned.Rows
+	a.basis.Scanned.Segments += x.Scanned.Segments
+	for _, m := range missing {
+		if !slices.ContainsFunc(a.basis.Partial, func(o query.Missing) bool { return o.Name == m.Name }) {
+			a.basis.Partial = append(a.basis.Partial, m)
+		}
+	}
+	for _, n := range x.Notes() {
+		if !slices.Contains(a.basis.Notes, n) {
+			a.basis.Notes = append(a.basis.Notes, n)
+		}
+	}
+	return x, nil
+}
+
+// period is the range, and that before it of the same length.
+func (a *asking) period(before bool) (since, until int64) {
+	since, until = a.basis.Since.UnixMilli(), a.basis.Until.UnixMilli()
+	if before {
+		return since - (until - since), since
+	}
+	return since, until
+}
+
+// condition reads the parameter q, a condition without stages, in parentheses or "".
+func condition(v url.Values) (string, error) {
+	e, err := query.ParseExpr(v.Get("q"))
+	if err != nil || e == nil {
+		return "", err
+	}
+	return "(" + query.FormatExpr(e) + ")", nil
+}

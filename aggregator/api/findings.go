@@ -1,0 +1,117 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+
+	"github.com/weirnet/weir/aggregator/findings"
+	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/api/query"
+)
+
+// FindingsAnswer is the answer of /api/v1/findings: what is otherwise than in the period
+// before, of the same length.
+type FindingsAnswer struct {
+	findings.Report
+	Basis
+}
+
+func (s *Server) findings(w http.ResponseWriter, r *http.Request) {
+	a, ctx, done, ok := s.inquire(w, r)
+	if !ok {
+		return
+	}
+	defer done()
+	var periods [2]*findings.Period
+	for i := range periods {
+		p, err := a.edges(ctx, i == 1)
+		if err != nil {
+			s.failAnswer(w, ctx, err)
+			return
+		}
+		periods[i] = p
+	}
+	var nodes []findings.Node
+	if s.Nodes != nil && callerOf(r).All {
+		nodes = s.Nodes()
+	}
+	reply(w, http.StatusOK, FindingsAnswer{findings.Compare(periods[0], periods[1], len(periods[1].Edges) > 0, nodes), a.basis})
+}
+
+const edgeQuery = "| stats conns, sum(packets), sum(reverse.packets), sum(src.retransmits), sum(dst.retransmits)" +
+	" by src.ns, src.workload, dst.ns, dst.workload, dst.name, dst.port, proto, outcome"
+
+// edges sums a period up, edge by edge and node pair by node pair.
+func (a *asking) edges(ctx context.Context, before bool) (*findings.Period, error) {
+	p := &findings.Period{Edges: map[findings.EdgeKey]findings.Edge{}, Pairs: map[findings.PairKey]findings.Pair{}}
+	p.FromMs, p.ToMs = a.period(before)
+	x, err := a.ask(ctx, edgeQuery, p.FromMs, p.ToMs)
+	if err != nil {
+		return nil, err
+	}
+	worst := map[findings.EdgeKey]uint64{}
+	for _, g := range x.Table().Groups() {
+		port, _ := strconv.ParseUint(g.Key[5].Text, 10, 16) // 0 for none
+		k := findings.EdgeKey{Src: end(g.Key[0], g.Key[1], query.Cell{}), Dst: end(g.Key[2], g.Key[3], g.Key[4]), Port: uint16(port), Proto: proto(g.Key[6].Text)}
+		n := g.Accs[0].N
+		e := p.Edges[k]
+		e.Conns += n
+		switch o := g.Key[7]; {
+		case !o.Present || o.Text == flow.OutcomeWords[flow.OutcomeOK] || o.Text == flow.OutcomeWords[flow.OutcomeUnknown]:
+		case o.Text == flow.OutcomeWords[flow.OutcomeDenied]:
+			e.Denied += n
+		default:
+			if e.Failed += n; n > worst[k] {
+				worst[k], e.Worst = n, o.Text
+			}
+		}
+		e.Packets += sum(&g.Accs[1]) + sum(&g.Accs[2])
+		e.Retrans += sum(&g.Accs[3]) + sum(&g.Accs[4])
+		e.Uncounted += g.Accs[1].Uncounted
+		if e.Conns > 0 {
+			p.Edges[k] = e
+		}
+	}
+	if x, err = a.ask(ctx, "has loss.packets has src.node has dst.node | stats sum(loss.packets), sum(src.packets) by src.node, dst.node", p.FromMs, p.ToMs); err != nil {
+		return nil, err
+	}
+	for _, g := range x.Table().Groups() {
+		p.Pairs[findings.PairKey{Src: g.Key[0].Text, Dst: g.Key[1].Text}] = findings.Pair{Missing: sum(&g.Accs[0]), Sent: sum(&g.Accs[1])}
+	}
+	return p, nil
+}
+
+// end names one end: namespace/Kind/name, "namespace/" of one that is hidden, or the
+// name of an external one.
+func end(ns, what, name query.Cell) string {
+	switch {
+	case what.Present:
+		return ns.Text + "/" + what.Text
+	case ns.Present:
+		return ns.Text + "/"
+	default:
+		return name.Text
+	}
+}
+
+func proto(word string) uint8 {
+	var r flow.Record
+	if r.SetText(flow.FProto, word) != nil {
+		return 0
+	}
+	return r.Proto
+}
+
+// sum is what an aggregate adds up to, and 0 below nothing.
+func sum(a *query.Acc) uint64 {
+	switch v := a.Value(query.Sum, 1).(type) {
+	case int64:
+		return uint64(max(v, 0))
+	case uint64:
+		return v
+	case float64:
+		return uint64(max(v, 0))
+	}
+	return 0
+}

@@ -1,0 +1,110 @@
+package api
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/weirnet/weir/api/flow"
+)
+
+// payments is a connection of shop/cart to shop/payments:8443, opened so long ago.
+func payments(conn uint64, outcome string, ago time.Duration) flow.Record {
+	r := told(conn, "cart", outcome, 100)
+	r.SetEnd(time.Now().Add(-ago).UnixMilli())
+	r.SetStart(r.End - 1000)
+	r.SetSince(r.Start)
+	r.SetDstPort(8443)
+	r.SetDstNS("shop")
+	r.SetDstWorkload("Deployment/payments")
+	r.SetDstPod("payments-0")
+	r.SetRTT(400)
+	if outcome == "refused" {
+		r.SetDstListen(flow.ListenNone)
+		r.SetDstListens("8080, 53/udp")
+	}
+	return r
+}
+
+func incident() (recs []flow.Record) {
+	for i := range 20 {
+		recs = append(recs, payments(uint64(100+i), "ok", 90*time.Minute))
+		outcome := "refused"
+		if i%4 == 0 {
+			outcome = "ok"
+		}
+		recs = append(recs, payments(uint64(200+i), outcome, 10*time.Minute))
+	}
+	return recs
+}
+
+func into(t *testing.T, base, path string, v url.Values, x any) {
+	t.Helper()
+	code, body := get(t, base+"/api/v1/"+path+"?"+v.Encode())
+	if code != http.StatusOK {
+		t.Fatalf("%s: %d %s", path, code, body)
+	}
+	if err := json.Unmarshal([]byte(body), x); err != nil {
+		t.Fatalf("%s: %v in %s", path, err, body)
+	}
+}
+
+func TestWhyFindingsAndMap(t *testing.T) {
+	s, h := server(t, 8)
+	s.Limits, s.Engine = DefaultQueryLimits(), &memory{recs: incident()}
+	var y Why
+	into(t, h.URL, "why", url.Values{"src": {"shop/cart"}, "dst": {"shop/payments"}, "port": {"8443"}}, &y)
+	if len(y.Findings) == 0 || y.Findings[0].Claim != "nobody listens on port 8443 of shop/payments: it listens on 8080" {
+		t.Errorf("why: %+v", y.Findings)
+	}
+	if d := cmp.Diff(map[string]int{"ok": 5, "refused": 15}, y.Outcomes); d != "" || y.Scanned.Rows == 0 {
+		t.Errorf("outcomes: %s, scanned %d", d, y.Scanned.Rows)
+	}
+	// What it says shows the connections does so.
+	if _, rows, _ := ask(t, h, y.Query+" | stats active"); len(rows) != 1 || rows[0].Values[0] != float64(20) {
+		t.Errorf("%s gives %v", y.Query, rows)
+	}
+
+	var f FindingsAnswer
+	into(t, h.URL, "findings", nil, &f)
+	if len(f.Findings) != 1 || f.Findings[0].Text != "shop/Deployment/cart -> shop/Deployment/payments:8443 fails: 75 % refused, none before" {
+		t.Errorf("findings: %+v", f.Findings)
+	}
+	if _, rows, _ := ask(t, h, f.Findings[0].Query+" | stats conns"); len(rows) != 1 || rows[0].Values[0] != float64(15) {
+		t.Errorf("the finding's query %s gives %v", f.Findings[0].Query, rows)
+	}
+
+	var m Map
+	into(t, h.URL, "map", url.Values{"compare": {"true"}}, &m)
+	if len(m.Edges) != 1 || m.Edges[0].Change != "changed" || m.Edges[0].Failed["refused"] != 15 || m.Edges[0].Conns != 20 || m.Edges[0].Previous.Conns != 20 {
+		t.Errorf("map: %+v", m.Edges)
+	}
+	if e := m.Edges[0]; e.RTT95 == nil || *e.RTT95 < 390 || *e.RTT95 > 410 || e.Bytes == nil || *e.Bytes != 2000 || e.Reverse != nil {
+		t.Errorf("numbers: %+v", e)
+	}
+	for path, want := range map[string]string{
+		"why?src=cart":                      "dst: it names nothing",
+		"why?src=Shop/cart&dst=a":           `src: \"Shop\" is no namespace`,
+		"why?src=a&dst=b&port=0":            "port:",
+		"why?src=a&dst=b&q=x":               `unknown parameter \"q\": use dst, port, since, src, until`,
+		"map?level=cluster":                 "use namespace, workload or pod",
+		"map?q=outcom=ok":                   `"near":"outcome"`,
+		"map?compare=maybe":                 "compare:",
+		"findings?since=1h&until=2h":        "the range is empty",
+		"findings?since=1h&since=2h":        "since: it is given 2 times",
+		"why?src=a&dst=b%22)%20or%20(x%3D1": "", // a name is text and never a condition
+	} {
+		code, body := get(t, h.URL+"/api/v1/"+path)
+		if want == "" && code == http.StatusOK {
+			continue
+		}
+		if code != http.StatusBadRequest || !strings.Contains(body, want) {
+			t.Errorf("%s: %d %s, want %s", path, code, body, want)
+		}
+	}
+}

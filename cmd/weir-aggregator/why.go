@@ -1,0 +1,152 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/weirnet/weir/aggregator/api"
+	"github.com/weirnet/weir/aggregator/findings"
+	"github.com/weirnet/weir/aggregator/why"
+	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/exporter/coverage"
+	"github.com/weirnet/weir/internal/cluster"
+	"github.com/weirnet/weir/policy/eval"
+)
+
+// gather adds to the facts of a pair what the aggregator knows besides flows. One who
+// sees some namespaces gets the Service, the policies and the changes of his own, and
+// nothing of nodes.
+func (w *world) gather(c collector) func(f *why.Facts, src, dst api.End, visible *flow.Visibility) {
+	return func(f *why.Facts, src, dst api.End, visible *flow.Visibility) {
+		index := w.model.Index()
+		if s := index.ServiceNamed(dst.Namespace, dst.Name); s != nil && visible.Has(dst.Namespace) {
+			f.Service = &why.Service{Name: dst.String(), Ready: s.Ready, Unready: s.Unready, Ports: s.Ports, EndpointPorts: s.EndpointPorts}
+		}
+		if visible.Has(src.Namespace) && visible.Has(dst.Namespace) {
+			f.Policy = w.policy(index, f, src, dst)
+		}
+		q := api.ChangeQuery{FromMs: f.FromMs - time.Hour.Milliseconds(), ToMs: f.ToMs, Limit: 1000, Visible: visible}
+		f.Changes, _ = w.journal.Range(q.FromMs, q.ToMs, q.Limit, func(c *cluster.Change) bool { return q.Wants(c) && touches(c, f, src, dst) })
+		if visible == nil {
+			addNodes(f, nodeCoverage(c))
+		}
+	}
+}
+
+// touches says whether a change is one of either end, or of a node of theirs.
+func touches(c *cluster.Change, f *why.Facts, ends ...api.End) bool {
+	_, name, _ := strings.Cut(c.Object, "/")
+	for _, e := range ends {
+		if e.Namespace != "" && c.Namespace != e.Namespace {
+			continue
+		}
+		if name == e.Name || strings.HasPrefix(name, e.Name+"-") || c.Kind == cluster.ChangePolicy && c.Namespace != "" && e.Namespace != "" {
+			return true
+		}
+	}
+	if c.Kind == cluster.ChangeNode || c.Kind == cluster.ChangeAgent {
+		for i := range f.Conns {
+			if name == f.Conns[i].SrcNode || name == f.Conns[i].DstNode {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// policy judges the pair by the policies in force now, for the first pod of each end; nil
+// where a pod of either, or the port, is not known.
+func (w *world) policy(index *cluster.Index, f *why.Facts, src, dst api.End) *why.Policy {
+	a := podOf(index, src)
+	b := podOf(index, dst)
+	port := f.Port
+	if len(f.Conns) > 0 {
+		b, port = atAddress(index, b, &f.Conns[0]), f.Conns[0].DstPort
+	}
+	if a == nil || b == nil || port == 0 {
+		return nil
+	}
+	now := time.Now().UnixMilli()
+	p := eval.Packet{Src: side(index, a), Dst: side(index, b), Proto: cluster.ProtoTCP, Port: port}
+	if len(f.Conns) > 0 {
+		p.Proto = f.Conns[0].Proto
+	}
+	return &why.Policy{Decision: eval.Evaluate(inForce(index, a.Namespace, now), inForce(index, b.Namespace, now), &p)}
+}
+
+func inForce(index *cluster.Index, namespace string, ms int64) []*cluster.NetworkPolicy {
+	if s := index.Policies(namespace, ms); s != nil {
+		return s.Policies
+	}
+	return nil
+}
+
+// podOf finds a pod that an end names, itself or by its workload.
+func podOf(index *cluster.Index, e api.End) *cluster.PodState {
+	for _, p := range index.Pods(e.Namespace) {
+		_, workload, _ := strings.Cut(p.Workload, "/")
+		if !p.Done && len(p.IPs) > 0 && (p.Name == e.Name || workload == e.Name) {
+			return p
+		}
+	}
+	return nil
+}
+
+// atAddress is the pod that a connection reached: an end that is a Service names none.
+func atAddress(index *cluster.Index, p *cluster.PodState, r *flow.Record) *cluster.PodState {
+	if p != nil || r.DstPod == "" {
+		return p
+	}
+	return podOf(index, api.End{Namespace: r.DstNS, Name: r.DstPod})
+}
+
+func side(index *cluster.Index, p *cluster.PodState) eval.Side {
+	return eval.Side{
+		Addr: p.IPs[0], Selectable: p.Kind == flow.EndPod, Namespace: p.Namespace, Name: p.Name, Node: p.Node(),
+		Labels: cluster.ParseLabels(p.Labels), NamespaceLabels: cluster.ParseLabels(index.NamespaceLabels(p.Namespace)),
+		Ports: p.Ports, IsNode: p.Kind == flow.EndHostPod,
+	}
+}
+
+// addNodes adds what is known of the nodes on which both ends ran.
+func addNodes(f *why.Facts, c api.Coverage) {
+	names := map[string]bool{}
+	for i := range f.Conns {
+		for _, n := range []string{f.Conns[i].SrcNode, f.Conns[i].DstNode} {
+			if n != "" {
+				names[n] = true
+			}
+		}
+	}
+	told := 0
+	for i := range c.Tables {
+		t := &c.Tables[i]
+		if len(names) > 0 && !names[t.Node] {
+			continue
+		}
+		told++
+		if names[t.Node] {
+			f.Nodes = append(f.Nodes, why.Node{Name: t.Node, HeardMs: t.At.UnixMilli(), Silent: t.Silent, FillPct: -1})
+		}
+		for _, r := range t.Rows {
+			if r.Seen == coverage.SeenNo || r.Seen == coverage.SeenPartly {
+				f.Blind = append(f.Blind, fmt.Sprintf("%s, %s %s: %s", t.Node, r.Class, r.Family, r.Why))
+			}
+		}
+	}
+	f.Covered = told > 0 && told >= len(names)
+}
+
+// nodes are the nodes as the findings want them.
+func nodes(c collector) func() []findings.Node {
+	return func() []findings.Node {
+		var out []findings.Node
+		cov := nodeCoverage(c)
+		for i := range cov.Tables {
+			t := &cov.Tables[i]
+			out = append(out, findings.Node{Name: t.Node, Silent: t.Silent, SilentFor: cov.Time.Sub(t.At).Round(time.Second).String(), FillPct: -1})
+		}
+		return out
+	}
+}
