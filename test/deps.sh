@@ -1,23 +1,46 @@
 #!/bin/bash
-# Installs the Debian packages whose programs the tests use; quick when they are there.
+# Installs what the tests use: Debian packages for their programs, and ClickHouse's engine.
+# Quick when it is there.
 set -euo pipefail
+cd "$(dirname "$0")/.."
 declare -A package=(
 	[ip]=iproute2 [ss]=iproute2 [nsenter]=util-linux [nft]=nftables [conntrack]=conntrack [ping]=iputils-ping
 	[nfcapd]=nfdump [nfacctd]=pmacct [softflowd]=softflowd [tshark]=tshark
 	[ovs-vsctl]=openvswitch-switch [ovsdb-server]=openvswitch-switch
+<<<<<<< HEAD
 	[g++]=g++ [etcd]=etcd-server [openssl]=openssl [git]=git [promtool]=prometheus
+=======
+	[g++]=g++ [etcd]=etcd-server [openssl]=openssl [git]=git [npm]=npm
+>>>>>>> 4910163 (sinks/clickhouse: write flows to ClickHouse, each record once)
 )
 missing=()
 for tool in "${!package[@]}"; do
 	PATH=$PATH:/usr/sbin:/sbin command -v "$tool" >/dev/null || missing+=("${package[$tool]}")
 done
-[ ${#missing[@]} = 0 ] && exit 0
-mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
-if [ "$(id -u)" != 0 ]; then
-	echo "the tests need ${missing[*]}: run 'sudo make deps', or 'make test-fast', which needs nothing" >&2
-	exit 1
+if [ ${#missing[@]} != 0 ]; then
+	mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
+	if [ "$(id -u)" != 0 ]; then
+		echo "the tests need ${missing[*]}: run 'sudo make deps', or 'make test-fast', which needs nothing" >&2
+		exit 1
+	fi
+	echo "installing ${missing[*]}"
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null 2>&1 ||
+		{ apt-get update -qq && apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null; }
 fi
+
+# ClickHouse's engine as a library, which test/clickhouse serves: 178 MB, built for amd64.
+chdb=26.7.3-stable.1
+engine=$PWD/test/.cache/clickhouse
+if [ "$(uname -m)" = x86_64 ] && ! grep -qs "\"version\": \"$chdb\"" "$engine/node_modules/@chdb/lib-linux-x64-gnu/package.json"; then
+	echo "installing ClickHouse's engine $chdb"
+	mkdir -p "$engine"
+	npm install --silent --ignore-scripts --no-audit --no-fund --prefix "$engine" "@chdb/lib-linux-x64-gnu@$chdb"
+fi
+<<<<<<< HEAD
 echo "installing ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 # no package starts its service
 apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null 2>&1 ||
 	{ apt-get update -qq && apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null; }
+=======
+>>>>>>> 4910163 (sinks/clickhouse: write flows to ClickHouse, each record once)

@@ -22,7 +22,10 @@ func TestMetricsAreInTheDocs(t *testing.T) {
 	s := config.Sink{Name: "file", Kind: "jsonl"}
 	s.SetDefaults()
 	s.JSONL.Path = filepath.Join(cfg.DataDir, "flows.jsonl")
-	cfg.Sinks = []config.Sink{s}
+	ch := config.Sink{Name: "clickhouse", Kind: "clickhouse"}
+	ch.SetDefaults()
+	ch.ClickHouse.Hosts = []string{"127.0.0.1:9000"}
+	cfg.Sinks = []config.Sink{s, ch}
 	p, err := wire(cfg, slog.New(slog.DiscardHandler), buildinfo.Get(""))
 	if err != nil {
 		t.Fatal(err)

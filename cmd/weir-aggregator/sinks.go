@@ -14,7 +14,9 @@ import (
 	"github.com/weirnet/weir/internal/config"
 	"github.com/weirnet/weir/internal/ledger"
 	"github.com/weirnet/weir/internal/selector"
+	buildinfo "github.com/weirnet/weir/internal/version"
 	"github.com/weirnet/weir/sinks"
+	"github.com/weirnet/weir/sinks/clickhouse"
 	"github.com/weirnet/weir/sinks/ipfix"
 	"github.com/weirnet/weir/sinks/jsonl"
 	"github.com/weirnet/weir/sinks/prom"
@@ -74,7 +76,8 @@ func makeRunners(cfg *config.Aggregator, log *slog.Logger, book *ledger.Book, re
 		rc := sinks.DefaultRunnerConfig()
 		rc.Dir, rc.MaxBytes, rc.OnFull, rc.Fsync = filepath.Join(cfg.DataDir, "spool", s.Name), s.Spool.MaxBytes, spool.Policy(s.Spool.WhenFull), s.Spool.FsyncEvery
 		rc.SegmentBytes = min(rc.SegmentBytes, max(1<<20, s.Spool.MaxBytes/4))
-		rc.BatchRecords, rc.BatchAge, rc.RetryMin, rc.RetryMax, rc.Filter = s.Spool.BatchSize, s.Spool.BatchAge, s.Spool.RetryMin, s.Spool.RetryMax, filter
+		rc.BatchRecords, rc.BatchAge = s.Batch()
+		rc.RetryMin, rc.RetryMax, rc.Filter = s.Spool.RetryMin, s.Spool.RetryMax, filter
 		r, err := sinks.NewRunner(rc, sink, sinks.Deps{Logger: log, Stage: book.Stage("sink/" + s.Name), Registerer: reg, Clock: time.Now, Tried: birds.tried(s.Name)})
 		if err != nil {
 			return nil, fmt.Errorf("sinks[%d] %s: %w", i, s.Name, err)
@@ -96,6 +99,8 @@ func makeSink(s *config.Sink, log *slog.Logger) (sinks.Sink, error) {
 		c.Name, c.Address, c.Protocol, c.Format, c.Template = s.Name, s.IPFIX.Address, s.IPFIX.Transport, s.IPFIX.Format, s.IPFIX.Template
 		c.CAFile, c.CertFile, c.KeyFile, c.ServerName, c.DomainID = s.IPFIX.CA, s.IPFIX.Cert, s.IPFIX.Key, s.IPFIX.Server, s.IPFIX.Domain
 		return ipfix.New(c, log, time.Now)
+	case "clickhouse":
+		return clickhouse.New(s.ClickHouse.Sink(s.Name, buildinfo.Get(version).String()), log, time.Now)
 	case "prom":
 		return prom.New(s.Prom.Sink(s.Name))
 	default:

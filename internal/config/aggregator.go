@@ -81,12 +81,14 @@ func (c *Cluster) Resolve(inPod bool) string { return c.names().Resolve(inPod) }
 // Sink is one destination.
 type Sink struct {
 	Name   string    `json:"name" doc:"name in metrics, in the ledger and of the spool's directory"`
-	Kind   string    `json:"kind" doc:"jsonl, ipfix or prom"`
+	Kind   string    `json:"kind" doc:"jsonl, ipfix, prom or clickhouse"`
 	Filter Filter    `json:"filter" doc:"which records it gets; everything that is set must hold"`
 	Spool  Spool     `json:"spool" doc:"what waits on disk while the destination is slow or down"`
 	JSONL  JSONLSink `json:"jsonl" doc:"for kind jsonl"`
 	IPFIX  IPFIXSink `json:"ipfix" doc:"for kind ipfix"`
 	Prom   PromSink  `json:"prom" doc:"for kind prom"`
+
+	ClickHouse ClickHouseSink `json:"clickhouse" doc:"for kind clickhouse"`
 }
 
 // Filter picks records for a sink. `filter: "outcome != ok"` is short for its key query.
@@ -108,8 +110,8 @@ type Spool struct {
 	MaxBytes   int64         `json:"maxBytes" doc:"disk that the spool may take"`
 	WhenFull   string        `json:"whenFull" doc:"drop_oldest or drop_newest; what is dropped is counted"`
 	FsyncEvery time.Duration `json:"fsyncEvery" doc:"the spool is synced this often: so much can be lost with the power, nothing with the process"`
-	BatchSize  int           `json:"batchSize" doc:"records in one write"`
-	BatchAge   time.Duration `json:"batchAge" doc:"how long a record waits for its batch to fill"`
+	BatchSize  int           `json:"batchSize" doc:"records in one write; 0 for 5000, of kind clickhouse 50000"`
+	BatchAge   time.Duration `json:"batchAge" doc:"how long a record waits for its batch to fill; 0 for 1s, of kind clickhouse 3s"`
 	RetryMin   time.Duration `json:"retryMin" doc:"first wait after a write that failed; doubled at each further one"`
 	RetryMax   time.Duration `json:"retryMax" doc:"longest wait between two tries"`
 }
@@ -181,11 +183,12 @@ func DefaultAggregator() *Aggregator {
 // SetDefaults fills what an item of sinks leaves out.
 func (s *Sink) SetDefaults() {
 	s.Spool = Spool{
-		MaxBytes: 1 << 30, WhenFull: "drop_oldest", FsyncEvery: time.Second, BatchSize: 5000, BatchAge: time.Second,
+		MaxBytes: 1 << 30, WhenFull: "drop_oldest", FsyncEvery: time.Second,
 		RetryMin: 250 * time.Millisecond, RetryMax: 30 * time.Second,
 	}
 	s.JSONL = JSONLSink{Format: "jsonl", MaxBytes: 100 << 20, Keep: 10, Compress: true}
 	s.IPFIX = IPFIXSink{Transport: "tls", Template: "antrea", Format: "ipfix", Domain: 1}
+	s.ClickHouse.SetDefaults()
 }
 
 // Validate checks what no single part can see.
@@ -291,8 +294,10 @@ func (s *Sink) Validate() error {
 		)
 	case "prom":
 		errs = append(errs, s.Prom.check(s.Name))
+	case "clickhouse":
+		errs = append(errs, s.ClickHouse.check(s.Name))
 	default:
-		errs = append(errs, oneOf("kind", s.Kind, "jsonl", "ipfix", "prom"))
+		errs = append(errs, oneOf("kind", s.Kind, "jsonl", "ipfix", "prom", "clickhouse"))
 	}
 	return errors.Join(errs...)
 }
@@ -301,13 +306,16 @@ func (s *Sink) Validate() error {
 func (s *Spool) Validate() error {
 	errs := []error{
 		oneOf("whenFull", s.WhenFull, "drop_oldest", "drop_newest"), positive("fsyncEvery", s.FsyncEvery),
-		positive("batchAge", s.BatchAge), positive("retryMin", s.RetryMin), positive("retryMax", s.RetryMax),
+		positive("retryMin", s.RetryMin), positive("retryMax", s.RetryMax),
 	}
 	if s.MaxBytes < 1<<20 {
 		errs = append(errs, fmt.Errorf("maxBytes: %d is too small for a segment: give at least 1048576", s.MaxBytes))
 	}
-	if s.BatchSize < 1 || s.BatchSize > 1_000_000 {
-		errs = append(errs, fmt.Errorf("batchSize: %d is out of range: give 1 to 1000000", s.BatchSize))
+	if s.BatchSize < 0 || s.BatchSize > 1_000_000 {
+		errs = append(errs, fmt.Errorf("batchSize: %d is out of range: give 1 to 1000000, or 0 for what suits the kind", s.BatchSize))
+	}
+	if s.BatchAge < 0 {
+		errs = append(errs, fmt.Errorf("batchAge: %v is below zero: give 0 for what suits the kind", s.BatchAge))
 	}
 	if s.RetryMax < s.RetryMin {
 		errs = append(errs, fmt.Errorf("retryMax: %s is below retryMin (%s): raise it", s.RetryMax, s.RetryMin))

@@ -39,7 +39,7 @@ func TestEveryMetricIsInTheDocs(t *testing.T) {
 	doc := read(t, "docs/metrics.md")
 	found := 0
 	for _, s := range sources(t) {
-		if s.test || strings.HasPrefix(s.pkg, "internal/gen") || strings.HasPrefix(s.pkg, "api/") {
+		if s.test || strings.HasPrefix(s.pkg, "internal/gen") || strings.HasPrefix(s.pkg, "api/") || s.pkg == "sinks/clickhouse/ddl" { // its tables are called so
 			continue
 		}
 		ast.Inspect(s.file, func(n ast.Node) bool {

@@ -1,0 +1,151 @@
+package clickhouse
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"github.com/ClickHouse/ch-go"
+	clickhouse "github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+)
+
+// Connections for statements and questions are clickhouse-go's. Inserts go by ch-go, the
+// client beneath it, as that takes columns as they are: clickhouse-go's batches box each
+// value of a LowCardinality column, in a call of Append for the whole column as well.
+
+func (c *Config) tls() (*tls.Config, error) {
+	if !c.TLS {
+		return nil, nil
+	}
+	tc := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.ServerName}
+	if c.CAFile != "" {
+		pem, err := os.ReadFile(c.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("ca: %w", err)
+		}
+		tc.RootCAs = x509.NewCertPool()
+		if !tc.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("ca: %s holds no certificate in PEM", c.CAFile)
+		}
+	}
+	if c.CertFile != "" {
+		pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("cert %s, key %s: %w", c.CertFile, c.KeyFile, err)
+		}
+		tc.Certificates = []tls.Certificate{pair}
+	}
+	return tc, nil
+}
+
+// open gives a connection for statements to the first host that answers. The caller
+// closes it.
+func (c *Config) open() (driver.Conn, error) {
+	pass, err := c.password()
+	if err != nil {
+		return nil, err
+	}
+	tc, err := c.tls()
+	if err != nil {
+		return nil, err
+	}
+	opt := &clickhouse.Options{
+		Addr: c.Hosts, Auth: clickhouse.Auth{Username: c.Username, Password: pass}, TLS: tc,
+		DialTimeout: c.DialTimeout, ReadTimeout: time.Minute, MaxOpenConns: 2, MaxIdleConns: 1,
+		Compression: &clickhouse.Compression{Method: clickhouse.CompressionLZ4},
+		ClientInfo:  clickhouse.ClientInfo{Products: []struct{ Name, Version string }{{"weir", c.Version}}},
+	}
+	return clickhouse.Open(opt)
+}
+
+// dial connects to one host for inserts.
+func (c *Config) dial(ctx context.Context, host string) (*ch.Client, error) {
+	pass, err := c.password()
+	if err != nil {
+		return nil, err
+	}
+	tc, err := c.tls()
+	if err != nil {
+		return nil, err
+	}
+	if tc != nil && tc.ServerName == "" {
+		tc.ServerName, _, _ = net.SplitHostPort(host) // Validate asked it
+	}
+	method := ch.CompressionLZ4
+	switch c.Compression {
+	case "zstd":
+		method = ch.CompressionZSTD
+	case "none":
+		method = ch.CompressionDisabled
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.DialTimeout)
+	defer cancel()
+	return ch.Dial(ctx, ch.Options{
+		Address: host, User: c.Username, Password: pass, TLS: tc, Compression: method, ClientName: "weir " + c.Version,
+		DialTimeout: c.DialTimeout, HandshakeTimeout: c.DialTimeout,
+	})
+}
+
+// Codes of ClickHouse (src/Common/ErrorCodes.cpp) that are told apart.
+const (
+	codeUnknownTable    = 60
+	codeUnknownDatabase = 81
+	codeAuthentication  = 516
+	codeAccessDenied    = 497
+)
+
+// dataCodes are errors of what is in a batch, which another try does not mend.
+var dataCodes = map[int32]bool{
+	6:   true, // CANNOT_PARSE_TEXT
+	36:  true, // BAD_ARGUMENTS
+	53:  true, // TYPE_MISMATCH
+	69:  true, // ARGUMENT_OUT_OF_BOUND
+	117: true, // INCORRECT_DATA
+	321: true, // VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE
+	349: true, // CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN
+	469: true, // VIOLATED_CONSTRAINT
+	691: true, // UNKNOWN_ELEMENT_OF_ENUM
+}
+
+// codeOf gives the server's error code, 0 for errors that are not the server's.
+func codeOf(err error) int32 {
+	if e, ok := errors.AsType[*clickhouse.Exception](err); ok {
+		return e.Code
+	}
+	if e, ok := errors.AsType[*ch.Exception](err); ok {
+		return int32(e.Code)
+	}
+	return 0
+}
+
+// explain says what to do about errors that people make.
+func (c *Config) explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	ref := "no password is configured"
+	switch {
+	case c.PasswordFile != "":
+		ref = "check the password in " + c.PasswordFile
+	case c.PasswordEnv != "":
+		ref = "check the password in the variable " + c.PasswordEnv
+	}
+	switch codeOf(err) {
+	case codeAuthentication:
+		return fmt.Errorf("the server refuses user %q: %s: %w", c.Username, ref, err)
+	case codeAccessDenied:
+		return fmt.Errorf("user %q may not do this: grant it CREATE, ALTER, INSERT and SELECT on %s.*, or set schema: check and let an administrator make the tables: %w", c.Username, c.Database, err)
+	case codeUnknownTable, codeUnknownDatabase:
+		return fmt.Errorf("the tables are gone or were never made: they are made at the next connect with schema: manage: %w", err)
+	}
+	if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() || errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("no answer in time from %v: is it ClickHouse's native port, and does the server live? %w", c.Hosts, err)
+	}
+	return err
+}

@@ -1,0 +1,273 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ClickHouse/ch-go/compress"
+	ch "github.com/ClickHouse/ch-go/proto"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/proto"
+)
+
+// revision of the protocol that the server speaks at most.
+const revision = 54460
+
+// What revisions of the protocol brought.
+const (
+	revisionSerialization = 54454 // a byte before a column's data
+	revisionAddendum      = 54458 // a string after the client's hello
+)
+
+type setting struct{ name, value string }
+
+// session is one client.
+type session struct {
+	e              *engine
+	c              net.Conn
+	r              *ch.Reader
+	out            ch.Buffer
+	version        int
+	compressed     bool
+	method         compress.Method
+	user, password string
+}
+
+func newSession(e *engine, c net.Conn, user, password string) *session {
+	return &session{e: e, c: c, r: ch.NewReader(c), user: user, password: password, method: compress.LZ4}
+}
+
+func (s *session) flush() error {
+	_, err := s.c.Write(s.out.Buf)
+	s.out.Reset()
+	return err
+}
+
+// serve answers until the client goes.
+func (s *session) serve() error {
+	defer s.c.Close()
+	if ok, err := s.hello(); !ok || err != nil {
+		return err
+	}
+	for {
+		p, err := s.r.UVarInt()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		switch ch.ClientCode(p) {
+		case ch.ClientCodePing:
+			ch.ServerCodePong.Encode(&s.out)
+			err = s.flush()
+		case ch.ClientCodeCancel:
+		case ch.ClientCodeQuery:
+			err = s.query()
+		default:
+			err = fmt.Errorf("client sent a packet of kind %d", p)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (s *session) hello() (ok bool, err error) {
+	p, err := s.r.UVarInt()
+	if err != nil {
+		return false, err
+	}
+	if ch.ClientCode(p) != ch.ClientCodeHello {
+		return false, fmt.Errorf("client began with a packet of kind %d", p)
+	}
+	var h ch.ClientHello
+	if err := h.Decode(s.r); err != nil {
+		return false, err
+	}
+	s.version = min(h.ProtocolVersion, revision)
+	if h.User != s.user || h.Password != s.password {
+		return false, s.exception(fmt.Errorf("Code: 516. DB::Exception: %s: Authentication failed: password is incorrect, or there is no user with such name", h.User))
+	}
+	name := ch.ServerHello{Name: "ClickHouse", Major: 26, Minor: 7, Patch: 2, Revision: revision, Timezone: "UTC", DisplayName: "weir-test"}
+	name.EncodeAware(&s.out, s.version)
+	if err := s.flush(); err != nil {
+		return false, err
+	}
+	if s.version >= revisionAddendum {
+		_, err = s.r.Str()
+	}
+	return err == nil, err
+}
+
+var (
+	failure  = regexp.MustCompile(`^Code: (\d+)\. (?:DB::Exception: )?`)
+	insertIt = regexp.MustCompile("(?is)^\\s*INSERT\\s+INTO\\s+(?:TABLE\\s+)?([`\"\\w.]+)\\s*(\\([^)]*\\))?\\s*(?:FORMAT\\s+\\w+)?\\s*(?:VALUES)?\\s*$")
+)
+
+// exception tells the client what failed; the session goes on.
+func (s *session) exception(err error) error {
+	code, msg := 1002, err.Error()
+	if m := failure.FindStringSubmatch(msg); m != nil {
+		code, _ = strconv.Atoi(m[1])
+		msg = msg[len(m[0]):]
+	}
+	ch.ServerCodeException.Encode(&s.out)
+	x := ch.Exception{Code: ch.Error(code), Name: "DB::Exception", Message: "DB::Exception: " + msg}
+	x.EncodeAware(&s.out, s.version)
+	return s.flush()
+}
+
+func (s *session) query() error {
+	var q ch.Query
+	if err := q.DecodeAware(s.r, s.version); err != nil {
+		return fmt.Errorf("query: %w", err)
+	}
+	s.compressed = q.Compression == ch.CompressionEnabled
+	for { // external tables, ended by an empty block
+		blk, err := s.block()
+		if err != nil {
+			return fmt.Errorf("external table: %w", err)
+		}
+		if len(blk.Columns) == 0 {
+			break
+		}
+	}
+	var settings []setting
+	for _, x := range q.Settings {
+		settings = append(settings, setting{x.Key, literal(x.Value)})
+	}
+	for _, x := range q.Parameters {
+		settings = append(settings, setting{"param_" + x.Key, literal(strings.TrimSuffix(strings.TrimPrefix(x.Value, "'"), "'"))})
+	}
+	if m := insertIt.FindStringSubmatch(q.Body); m != nil {
+		return s.insert(m[1], m[2], settings)
+	}
+	var out []byte
+	err := s.e.with(settings, func() (err error) {
+		out, err = s.e.runLocked(q.Body, "Native")
+		return err
+	})
+	if err != nil {
+		return s.exception(err)
+	}
+	rd := ch.NewReader(bytes.NewReader(out))
+	for {
+		blk := proto.NewBlock()
+		blk.ServerContext.Timezone = time.UTC
+		if err := blk.Decode(rd, 0); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return s.exception(err)
+		}
+		var b ch.Buffer
+		if err := blk.Encode(&b, uint64(s.version)); err != nil {
+			return s.exception(err)
+		}
+		s.data(b.Buf)
+	}
+	ch.ServerCodeEndOfStream.Encode(&s.out)
+	return s.flush()
+}
+
+func literal(v string) string {
+	if _, err := strconv.ParseFloat(v, 64); err == nil {
+		return v
+	}
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(v) + "'"
+}
+
+// data sends a block.
+func (s *session) data(raw []byte) {
+	ch.ServerCodeData.Encode(&s.out)
+	s.out.PutString("")
+	if s.compressed {
+		w := compress.NewWriter(compress.LevelZero, s.method)
+		if err := w.Compress(raw); err != nil {
+			panic(err) // of a buffer in memory
+		}
+		raw = w.Data
+	}
+	s.out.Buf = append(s.out.Buf, raw...)
+}
+
+// block reads one block of data.
+func (s *session) block() (*proto.Block, error) {
+	p, err := s.r.UVarInt()
+	if err != nil {
+		return nil, err
+	}
+	if ch.ClientCode(p) != ch.ClientCodeData {
+		return nil, fmt.Errorf("data was due and a packet of kind %d came", p)
+	}
+	if _, err := s.r.Str(); err != nil {
+		return nil, err
+	}
+	if s.compressed {
+		s.r.EnableCompression()
+		defer s.r.DisableCompression()
+	}
+	blk := proto.NewBlock()
+	blk.ServerContext.Timezone = time.UTC
+	return blk, blk.Decode(s.r, uint64(s.version))
+}
+
+// insert tells the client the columns, takes its blocks and stores them as one.
+func (s *session) insert(table, columns string, settings []setting) error {
+	list := strings.Trim(columns, "()")
+	if list == "" {
+		list = "*"
+	}
+	head, err := s.e.run("SELECT "+list+" FROM "+table+" LIMIT 0", "TSVWithNamesAndTypes")
+	if err != nil {
+		return s.exception(err)
+	}
+	s.header(strings.Split(string(head), "\n"))
+	if err := s.flush(); err != nil {
+		return err
+	}
+	var payload ch.Buffer
+	for {
+		blk, err := s.block()
+		if err != nil {
+			return fmt.Errorf("insert: %w", err)
+		}
+		if len(blk.Columns) == 0 || blk.Rows() == 0 {
+			break
+		}
+		if err := blk.Encode(&payload, 0); err != nil {
+			return err
+		}
+	}
+	if len(payload.Buf) > 0 {
+		err := s.e.with(settings, func() error { return s.e.insertLocked("INSERT INTO "+table+" "+columns, payload.Buf) })
+		if err != nil {
+			return s.exception(err)
+		}
+	}
+	ch.ServerCodeEndOfStream.Encode(&s.out)
+	return s.flush()
+}
+
+// header sends a block of no rows that names the columns and their types.
+func (s *session) header(lines []string) {
+	names, types := strings.Split(lines[0], "\t"), strings.Split(lines[1], "\t")
+	var b ch.Buffer
+	ch.BlockInfo{BucketNum: -1}.Encode(&b)
+	b.PutUVarInt(uint64(len(names)))
+	b.PutUVarInt(0)
+	for i := range names {
+		b.PutString(names[i])
+		b.PutString(strings.ReplaceAll(types[i], `\'`, `'`))
+		if s.version >= revisionSerialization {
+			b.PutBool(false)
+		}
+	}
+	s.data(b.Buf)
+}
