@@ -18,6 +18,9 @@ const UniqError = 0.01625
 
 const uniqBits = 12
 
+// UniqRegisters is the length of Distinct.Registers.
+const UniqRegisters = 1 << uniqBits
+
 // Distinct counts distinct values: exactly up to UniqExact, then by HyperLogLog (Flajolet
 // et al. 2007, with the small-range correction). Counters merge, and in any order give
 // the same.

@@ -108,6 +108,7 @@ func (s *session) hello() (ok bool, err error) {
 
 var (
 	failure  = regexp.MustCompile(`^Code: (\d+)\. (?:DB::Exception: )?`)
+	isSelect = regexp.MustCompile(`(?i)^\s*SELECT\b`)
 	insertIt = regexp.MustCompile("(?is)^\\s*INSERT\\s+INTO\\s+(?:TABLE\\s+)?([`\"\\w.]+)\\s*(\\([^)]*\\))?\\s*(?:FORMAT\\s+\\w+)?\\s*(?:VALUES)?\\s*$")
 )
 
@@ -156,6 +157,13 @@ func (s *session) query() error {
 	})
 	if err != nil {
 		return s.exception(err)
+	}
+	if len(out) == 0 && isSelect.MatchString(q.Body) { // no rows: a server tells the columns all the same
+		head, err := s.e.run("SELECT * FROM ("+q.Body+") LIMIT 0", "TSVWithNamesAndTypes")
+		if err != nil {
+			return s.exception(err)
+		}
+		s.header(strings.Split(string(head), "\n"))
 	}
 	rd := ch.NewReader(bytes.NewReader(out))
 	for {
@@ -263,7 +271,7 @@ func (s *session) header(lines []string) {
 	b.PutUVarInt(uint64(len(names)))
 	b.PutUVarInt(0)
 	for i := range names {
-		b.PutString(names[i])
+		b.PutString(strings.NewReplacer(`\'`, `'`, `\\`, `\`, `\n`, "\n").Replace(names[i]))
 		b.PutString(strings.ReplaceAll(types[i], `\'`, `'`))
 		if s.version >= revisionSerialization {
 			b.PutBool(false)
