@@ -28,27 +28,26 @@ type asking struct {
 	basis Basis
 }
 
-// inquire begins an answer that rests on queries: it reads the range, takes a place and
-// bounds the time. Where ok is false the request has been answered.
-func (s *Server) inquire(w http.ResponseWriter, r *http.Request, params ...string) (a *asking, ctx context.Context, done func(), ok bool) {
+// inquire begins an answer that rests on queries: it reads the range and takes a place,
+// which done gives back. Where ok is false the request has been answered.
+func (s *Server) inquire(w http.ResponseWriter, r *http.Request, params ...string) (a *asking, done func(), ok bool) {
 	v := r.URL.Query()
 	if err := known(v, append(params, "since", "until")); err != nil {
 		fail(w, http.StatusBadRequest, err.Error())
-		return nil, nil, nil, false
+		return nil, nil, false
 	}
 	since, until, err := parseRange(v, time.Now())
 	if err != nil {
 		fail(w, http.StatusBadRequest, err.Error())
-		return nil, nil, nil, false
+		return nil, nil, false
 	}
 	leave, ok := s.admit(w, r)
 	if !ok {
-		return nil, nil, nil, false
+		return nil, nil, false
 	}
 	s.Stats.Queries.Add(1)
-	ctx, cancel := context.WithTimeout(r.Context(), s.Limits.Timeout)
 	a = &asking{s: s, r: r, basis: Basis{Since: time.UnixMilli(since).UTC(), Until: time.UnixMilli(until).UTC()}}
-	return a, ctx, func() { cancel(); leave() }, true
+	return a, leave, true
 }
 
 // known refuses parameters that are not in the list, and those given twice.

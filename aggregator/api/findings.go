@@ -18,11 +18,13 @@ type FindingsAnswer struct {
 }
 
 func (s *Server) findings(w http.ResponseWriter, r *http.Request) {
-	a, ctx, done, ok := s.inquire(w, r)
+	a, done, ok := s.inquire(w, r)
 	if !ok {
 		return
 	}
 	defer done()
+	ctx, cancel := context.WithTimeout(r.Context(), s.Limits.Timeout)
+	defer cancel()
 	var periods [2]*findings.Period
 	for i := range periods {
 		p, err := a.edges(ctx, i == 1)

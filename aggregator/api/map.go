@@ -66,11 +66,13 @@ func (s *Server) topology(w http.ResponseWriter, r *http.Request) {
 		failQuery(w, err)
 		return
 	}
-	a, ctx, done, ok := s.inquire(w, r, "q", "level", "compare")
+	a, done, ok := s.inquire(w, r, "q", "level", "compare")
 	if !ok {
 		return
 	}
 	defer done()
+	ctx, cancel := context.WithTimeout(r.Context(), s.Limits.Timeout)
+	defer cancel()
 	edges, err := a.mapped(ctx, cond, by, false)
 	if err == nil && compare == "true" {
 		var before map[[2]string]*MapEdge

@@ -96,11 +96,13 @@ func (s *Server) why(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	a, ctx, done, ok := s.inquire(w, r, "src", "dst", "port")
+	a, done, ok := s.inquire(w, r, "src", "dst", "port")
 	if !ok {
 		return
 	}
 	defer done()
+	ctx, cancel := context.WithTimeout(r.Context(), s.Limits.Timeout)
+	defer cancel()
 	f := &why.Facts{Src: src.String(), Dst: dst.String(), Port: uint16(port), SrcQuery: src.conds("src"), DstQuery: dst.conds("dst")}
 	f.FromMs, f.ToMs = a.period(false)
 	text := f.SrcQuery + " " + f.DstQuery
