@@ -50,8 +50,8 @@ func questions(tool string, staged time.Time) []question {
 	return []question{
 		{
 			"why is checkout refused?",
-			tool + ` query 'src.workload = checkout outcome != ok | stats conns by dst.workload, port, outcome, reset_by'`,
-			[]string{`Deployment/payments\s+8443\s+refused\s+dst`},
+			tool + ` observe 'src.workload = checkout outcome != ok'`,
+			[]string{`checkout.*payments.*8443.*REFUSED.*nobody listens \(listens: 8080\)`},
 		},
 		{
 			"who talks outside?",
