@@ -20,6 +20,7 @@ import (
 type probeTask struct {
 	cfg    config.Probe
 	netns  string
+	node   string
 	addrs  []netip.Addr
 	birds  *canaries
 	log    *slog.Logger
@@ -31,7 +32,7 @@ type probeTask struct {
 
 func newProbe(cfg *config.Agent, log *slog.Logger, birds *canaries) *probeTask {
 	addrs, _ := cfg.Probe.Parsed() // Validate has read them
-	return &probeTask{cfg: cfg.Probe, netns: cfg.Conntrack.Netns, addrs: addrs, birds: birds, log: log}
+	return &probeTask{cfg: cfg.Probe, netns: cfg.Conntrack.Netns, node: cfg.NodeName, addrs: addrs, birds: birds, log: log}
 }
 
 func (t *probeTask) String() string { return "probe" }
@@ -80,6 +81,9 @@ func (t *probeTask) once(ctx context.Context) {
 		t.log.Warn("canaries cannot be opened", "error", err)
 	default:
 		t.opened.Add(1)
+	}
+	for i := range sent {
+		sent[i].Node = t.node
 	}
 	run.Sent = sent
 	t.last.Store(run)

@@ -61,6 +61,24 @@ func (r *run) cut(a *Asked, stage string) {
 	}
 }
 
+func (r *run) node(name string) {
+	for i := range r.sent {
+		r.sent[i].Node = name
+	}
+}
+
+// names names the ends at every hop.
+func (r *run) names(src, srcNode, dst, dstNode string) {
+	for _, a := range []*Asked{&r.agent, &r.agg} {
+		for _, t := range a.View.Traces {
+			for i := range t.Marks {
+				m := &t.Marks[i]
+				m.Src, m.SrcNode, m.Dst, m.DstNode = src, srcNode, dst, dstNode
+			}
+		}
+	}
+}
+
 func (r *run) drop(a *Asked) { a.View.Traces = nil }
 
 func TestJudge(t *testing.T) {
@@ -102,6 +120,9 @@ func TestJudge(t *testing.T) {
 		{"lost on the wire", func(r *run) { r.drop(&r.agg) }, StageCollect, "did not decode it"},
 		{"not told", func(r *run) { r.cut(&r.agg, StageCorrelate) }, StageCorrelate, "did not tell it"},
 		{"other names", func(r *run) { r.mark(&r.agg, StageCorrelate).Dst = "shop/b" }, StageCorrelate, `named its ends "shop/a" and "node-1", and here they are "shop/a" and "shop/b"`},
+		{"named as the node", func(r *run) { r.node("node-1"); r.names("node-1", "node-1", "corp", "") }, "", ""},
+		{"named otherwise", func(r *run) { r.node("node-1"); r.names("node-1", "node-1", "shop/b", "node-1") }, StageTrack, "both ends are node-1, and one is called shop/b"},
+		{"named as another node", func(r *run) { r.node("node-1"); r.names("node-2", "node-2", "", "") }, StageTrack, "one is called node-2"},
 		{"first sights beside", func(r *run) { r.mark(&r.agg, StageLive).Deltas = Numbers{} }, "", ""},
 		{"not live", func(r *run) { r.cut(&r.agg, StageLive) }, StageLive, "live streams"},
 		{"sink full", func(r *run) {

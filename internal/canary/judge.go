@@ -19,6 +19,9 @@ type Sent struct {
 	Kernel    *Numbers `json:"kernel,omitempty"`
 	KernelWhy string   `json:"kernel_why,omitempty"`
 	Denied    bool     `json:"denied,omitempty"`
+	// Node is the name of the node that opened it, and so of both ends; empty where that
+	// is not known.
+	Node string `json:"node,omitempty"`
 	// Ended is false where an unanswered canary's entry could not be ended: its
 	// outcome is then not proven in time.
 	Ended bool `json:"ended"`
@@ -283,6 +286,12 @@ func (j *judge) compare(s *Sent, m *Mark) (State, string, string) {
 			got = "not proven"
 		}
 		return Wrong, fmt.Sprintf("its outcome is %s, and was %s", got, w), "did something answer for the canary's port, or end it?"
+	}
+	// An address that the source of names does not have is on no node, whatever its network's name.
+	for _, end := range [...]struct{ name, node string }{{m.Src, m.SrcNode}, {m.Dst, m.DstNode}} {
+		if s.Node != "" && end.node != "" && end.name != s.Node {
+			return Wrong, fmt.Sprintf("both ends are %s, and one is called %s", s.Node, end.name), "compare nodeName of the agent with what names the address: names.source, the Node object's addresses"
+		}
 	}
 	if t := j.mark(j.agent, s, StageTrack); t != nil && (t.Src != m.Src || t.Dst != m.Dst) {
 		return Wrong, fmt.Sprintf("the agent named its ends %q and %q, and here they are %q and %q", t.Src, t.Dst, m.Src, m.Dst), "compare what both know of the cluster (weir_names_stale)"

@@ -32,6 +32,8 @@ type Mark struct {
 	Outcome string  `json:"outcome,omitempty"`
 	Src     string  `json:"src,omitempty"` // name of the client, as NS/POD or a node's
 	Dst     string  `json:"dst,omitempty"`
+	SrcNode string  `json:"src_node,omitempty"` // node of the client; absent where it is outside, or not known
+	DstNode string  `json:"dst_node,omitempty"`
 	To      string  `json:"to,omitempty"` // aggregator that it was given to (send)
 }
 
@@ -170,8 +172,9 @@ func (t *Trail) Given(nowMs int64, stage string, r *flow.Record, to string) {
 		}
 		return s
 	}
-	m.Src = name(text(flow.FSrcNS, r.SrcNS), text(flow.FSrcPod, r.SrcPod), text(flow.FSrcNode, r.SrcNode), text(flow.FSrcName, r.SrcName))
-	m.Dst = name(text(flow.FDstNS, r.DstNS), text(flow.FDstPod, r.DstPod), text(flow.FDstNode, r.DstNode), text(flow.FDstName, r.DstName))
+	m.SrcNode, m.DstNode = text(flow.FSrcNode, r.SrcNode), text(flow.FDstNode, r.DstNode)
+	m.Src = name(text(flow.FSrcNS, r.SrcNS), text(flow.FSrcPod, r.SrcPod), m.SrcNode, text(flow.FSrcName, r.SrcName))
+	m.Dst = name(text(flow.FDstNS, r.DstNS), text(flow.FDstPod, r.DstPod), m.DstNode, text(flow.FDstName, r.DstName))
 }
 
 func name(ns, pod, node, external string) string {
