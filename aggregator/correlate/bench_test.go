@@ -212,3 +212,21 @@ func benchShort(b *testing.B) {
 	b.ReportMetric(float64(c.Len()), "conns")
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N), "ns/record")
 }
+
+// BenchmarkSetHealth is what each shard does once a second with the health of so many
+// nodes.
+func BenchmarkSetHealth(b *testing.B) {
+	for _, nodes := range []int{100, 5000} {
+		b.Run(fmt.Sprintf("nodes=%d", nodes), func(b *testing.B) {
+			c := New(DefaultConfig())
+			var list []Health
+			for i := range nodes {
+				list = append(list, Health{Node: fmt.Sprintf("node-%04d.example.internal", i), FromMs: t0, UpToMs: t0, V4: true, V6: true})
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				c.SetHealth(list)
+			}
+		})
+	}
+}

@@ -12,7 +12,10 @@ type Health struct {
 
 // SetHealth takes what is known of the nodes now; it replaces what was known.
 func (c *Correlator) SetHealth(list []Health) {
-	c.health = make(map[string]Health, len(list))
+	if c.health == nil {
+		c.health = make(map[string]Health, len(list))
+	}
+	clear(c.health)
 	for i := range list {
 		c.health[list[i].Node] = list[i]
 	}

@@ -1,11 +1,32 @@
 package main
 
 import (
+	"sync"
 	"time"
 
 	"github.com/weirnet/weir/aggregator/correlate"
 	"github.com/weirnet/weir/exporter/coverage"
 )
+
+// nodesHealth is health for all shards, found out once in so long: with thousands of
+// nodes it is work, and each shard asks every second.
+type nodesHealth struct {
+	mu   sync.Mutex
+	at   time.Time
+	list []correlate.Health
+}
+
+const healthHolds = 900 * time.Millisecond
+
+// now gives what is known; it is not to be changed.
+func (h *nodesHealth) now(c collector) []correlate.Health {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.list == nil || time.Since(h.at) >= healthHolds {
+		h.list, h.at = health(c), time.Now()
+	}
+	return h.list
+}
 
 // health says of each node what its silence about a connection proves: nothing where
 // it lost records or does not see what arrives from other nodes.

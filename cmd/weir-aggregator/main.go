@@ -106,9 +106,10 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 	}
 	hub, live := api.NewHub(cfg.API.Backlog), api.NewLive(cfg.API.Live)
 	var col collector
+	var fit nodesHealth
 	agg, err := aggregator.New(loopConfig(cfg), aggregator.Deps{
 		Stage: book.Stage("correlate"), Logger: log, Live: birds.live(both(hub, live)), Out: birds.out(runners),
-		Health: func() []correlate.Health { return health(col) },
+		Health: func() []correlate.Health { return fit.now(col) },
 	})
 	if err != nil {
 		return nil, err
