@@ -20,19 +20,28 @@ func joinEvidence(p *packets, observed func([]outcome.Observation)) {
 			observed(out)
 		}
 	}
-	p.reset = func(list []reset.Reset) { observed(resets(list)) }
+	p.reset = func(list []reset.Reset) {
+		if out := resets(list); len(out) > 0 {
+			observed(out)
+		}
+	}
 }
 
 // resets are RSTs. The one by which this node answers a SYN in the server's name tells
-// of a connection that a rule of this node rejected.
+// of a connection that a rule of this node rejected. From anybody else such an answer
+// proves nothing that conntrack does not know, so it is left out.
 func resets(list []reset.Reset) []outcome.Observation {
-	out := make([]outcome.Observation, len(list))
+	var out []outcome.Observation
 	for i := range list {
 		r := &list[i]
-		out[i] = outcome.Observation{Kind: outcome.Reset, TimeMs: r.TimeMs, Tuple: r.Tuple, Forged: r.From == reset.Node}
-		if r.From == reset.Node && r.Refusal {
-			out[i] = outcome.Observation{Kind: outcome.Reject, TimeMs: r.TimeMs, Tuple: r.Tuple.Reverse()}
+		o := outcome.Observation{Kind: outcome.Reset, TimeMs: r.TimeMs, Tuple: r.Tuple, Forged: r.From == reset.Node}
+		switch {
+		case r.Refusal && r.From != reset.Node:
+			continue
+		case r.Refusal:
+			o = outcome.Observation{Kind: outcome.Reject, TimeMs: r.TimeMs, Tuple: r.Tuple.Reverse()}
 		}
+		out = append(out, o)
 	}
 	return out
 }

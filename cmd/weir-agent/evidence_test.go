@@ -85,7 +85,7 @@ func TestDenials(t *testing.T) {
 func TestResets(t *testing.T) {
 	server := tuple("10.0.1.2:80", "10.0.0.1:4000", 6)
 	got := resets([]reset.Reset{
-		{TimeMs: 1, Tuple: server, From: reset.End, Refusal: true}, {TimeMs: 2, Tuple: server, From: reset.Node}, {TimeMs: 3, Tuple: server, From: reset.Node, Refusal: true},
+		{TimeMs: 0, Tuple: server, From: reset.End, Refusal: true}, {TimeMs: 1, Tuple: server, From: reset.End}, {TimeMs: 2, Tuple: server, From: reset.Node}, {TimeMs: 3, Tuple: server, From: reset.Node, Refusal: true},
 	})
 	want := []outcome.Observation{
 		{Kind: outcome.Reset, TimeMs: 1, Tuple: server}, {Kind: outcome.Reset, TimeMs: 2, Tuple: server, Forged: true}, {Kind: outcome.Reject, TimeMs: 3, Tuple: server.Reverse()},

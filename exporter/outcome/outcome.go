@@ -219,8 +219,15 @@ func (j *Joiner) Join(x *track.Export) {
 	}
 	c := x.Conn
 	outside := c.Reply.Reverse() // the client as it was translated, the endpoint
-	for _, t := range [...]flow.Tuple{c.Orig, {Src: c.Orig.Src, SrcPort: c.Orig.SrcPort, Dst: c.Reply.Src, DstPort: c.Reply.SrcPort, Proto: c.Orig.Proto}, outside} {
-		if a := j.m[keyOf(&t)]; a != nil && a.of(x) {
+	keys := [...]key{
+		keyOf(&c.Orig), keyOf(&outside),
+		keyOf(&flow.Tuple{Src: c.Orig.Src, SrcPort: c.Orig.SrcPort, Dst: c.Reply.Src, DstPort: c.Reply.SrcPort, Proto: c.Orig.Proto}),
+	}
+	for i, k := range keys {
+		if i > 0 && k == keys[0] || i > 1 && k == keys[1] {
+			continue
+		}
+		if a := j.m[k]; a != nil && a.of(x) {
 			j.take(a, x)
 		}
 	}

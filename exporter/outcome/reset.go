@@ -75,16 +75,21 @@ func (j *Joiner) forgetResets(nowMs int64) {
 	}
 }
 
-// whoReset says in x who sent its first RST. A RST that ended no connection, such as one
+// whoReset says in x who sent its first RST, once it is decided or over. A RST that ended no connection, such as one
 // after both FINs, belongs to its record and says nothing.
 func (j *Joiner) whoReset(x *track.Export) {
 	c := x.Conn
-	if c.Orig.Proto != protoTCP || c.NoEntry {
+	decided := x.Outcome == flow.OutcomeReset || x.Outcome == flow.OutcomeRefused
+	if c.Orig.Proto != protoTCP || c.NoEntry || !x.Final && !decided {
 		return
 	}
 	var first *reset
 	var by flow.ResetBy
+	translated := c.Orig != c.Reply.Reverse()
 	for i, t := range [...]flow.Tuple{c.Orig, c.Reply.Reverse(), c.Reply, c.Orig.Reverse()} {
+		if i&1 == 1 && !translated {
+			continue // the same as the one before
+		}
 		r := j.rsts.at[t]
 		if r == nil || !r.of(x) {
 			continue
@@ -107,7 +112,7 @@ func (j *Joiner) whoReset(x *track.Export) {
 	}
 	// Who refused is not in the address: a rule on the way answers a SYN in the server's
 	// name. What both nodes saw decides (aggregator/correlate).
-	if first != nil && (x.Outcome == flow.OutcomeReset || x.Outcome == flow.OutcomeRefused && first.forged) {
+	if first != nil && decided && (x.Outcome == flow.OutcomeReset || first.forged) {
 		x.ResetBy, x.Evidence = by, x.Evidence|flow.EvidencePacket
 	}
 }

@@ -43,7 +43,7 @@ func TestWhoReset(t *testing.T) {
 			}
 			conn := track.Conn{Orig: tuple(client, vip, 6), Reply: tuple(pod, out, 6), Start: t0 * 1e6, Stop: (t0 + 1000) * 1e6}
 			for range 2 { // every export of it says so
-				x := track.Export{Conn: &conn, StartMs: t0, Outcome: c.had, Evidence: flow.EvidenceConntrack}
+				x := track.Export{Conn: &conn, StartMs: t0, Outcome: c.had, Evidence: flow.EvidenceConntrack, Final: true}
 				b.j.Join(&x)
 				b.balance()
 				if got := text(&x); !strings.Contains(got, c.want) {
