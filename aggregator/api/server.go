@@ -221,6 +221,7 @@ func (s *Server) routes() []route {
 		{"GET", "findings", false, s.findings},
 		{"GET", "map", false, s.topology},
 		{"GET", "why", false, s.why},
+		{"GET", "differences", false, s.differences},
 		{"GET", "changes", false, s.changes},
 		{"GET", "ledger", true, func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, s.Books()) }},
 		{"GET", "ledger/minutes", true, s.minutes},

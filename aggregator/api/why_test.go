@@ -87,7 +87,28 @@ func TestWhyFindingsAndMap(t *testing.T) {
 	if e := m.Edges[0]; e.RTT95 == nil || *e.RTT95 < 390 || *e.RTT95 > 410 || e.Bytes == nil || *e.Bytes != 2000 || e.Reverse != nil {
 		t.Errorf("numbers: %+v", e)
 	}
+	recs := incident()
+	for i := range recs {
+		recs[i].SetDstNode("node-1")
+		if i%2 == 1 && recs[i].Outcome == flow.OutcomeRefused || i%16 == 0 {
+			recs[i].SetDstNode("node-3")
+		}
+	}
+	s.Engine = &memory{recs: recs}
+	var d Differences
+	into(t, h.URL, "differences", url.Values{"q": {"outcome != ok"}, "since": {"2h"}}, &d)
+	if d.Region != 15 || d.Rest != 25 || len(d.Differences) < 2 {
+		t.Fatalf("differences: %+v", d)
+	}
+	var texts []string
+	for _, x := range d.Differences {
+		texts = append(texts, x.Text)
+	}
+	if got, want := strings.Join(texts, "; "), "outcome = refused: 100 % vs 0.00 %; dst.node = node-3: 100 % vs 12 %"; got != want {
+		t.Errorf("differences: %s", got)
+	}
 	for path, want := range map[string]string{
+		"differences":                       "q: it names the region",
 		"why?src=cart":                      "dst: it names nothing",
 		"why?src=Shop/cart&dst=a":           `src: \"Shop\" is no namespace`,
 		"why?src=a&dst=b&port=0":            "port:",

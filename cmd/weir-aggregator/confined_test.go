@@ -179,6 +179,8 @@ func TestConfinedCallersLearnNothing(t *testing.T) {
 		add("map", rangeOf(url.Values{"level": {level}, "q": {"src.ip = 10.0.0.0/8 or dst.node = node-1"}}))
 	}
 	add("findings", rangeOf(url.Values{}))
+	add("differences", rangeOf(url.Values{"q": {"outcome != ok"}}))
+	add("differences", rangeOf(url.Values{"q": {"dst.node = node-1 or src.ip = 10.0.0.0/9"}}))
 	for _, pair := range [][2]string{{"shop/cart", "bank/payments"}, {"bank/payments", "shop/cart"}, {"cart", "payments"}, {"bank/cart", "kube-system/dns"}, {"shop/cart", "shop/cart"}} {
 		add("why", rangeOf(url.Values{"src": {pair[0]}, "dst": {pair[1]}}))
 	}
