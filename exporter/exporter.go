@@ -223,7 +223,7 @@ func (e *Exporter) batch(b *conntrack.Batch) bool {
 	if gap {
 		e.st.Gaps++
 		// How many were in the gap nobody knows: the line says that there is one.
-		e.seen.Lost("gap_of_unknown_size", ledger.Amount{})
+		e.seen.Lost("gap"+ledger.UnknownSize, ledger.Amount{})
 		e.cfg.Log.Warn("conntrack events were lost; connections that ended meanwhile are told as of the last read", "why", b.Why)
 	}
 	for i := range b.Conns {
@@ -302,7 +302,7 @@ func (e *Exporter) drain() {
 			}
 			e.batch(b)
 		case <-late:
-			e.seen.Lost("stopped_before_read", ledger.Amount{})
+			e.seen.Lost("stopped_before_read"+ledger.UnknownSize, ledger.Amount{})
 			e.cfg.Log.Warn("events did not end in time at the stop; the rest is lost", "waited", drainTime)
 			go func() {
 				for range events { // so that the source can end

@@ -44,6 +44,8 @@ type exporters struct {
 	mu   sync.Mutex
 	byID map[string]*exporter // observer + instance
 	book *ledger.Book
+	// newest holds the last process of each observer that was heard for the first time.
+	newest map[string]*exporter
 	// former holds what sessions brought to processes before this one, by the
 	// exporters' session ids.
 	former map[string]ledger.Amount
@@ -59,7 +61,13 @@ type exporter struct {
 	order              []string
 	sessions           map[string]*sessionBooks // by the exporter's session id
 	pulse              pulse
+	stopped            bool // it said that it has told everything
 }
+
+// killedReason is booked where another process speaks for an observer before the last
+// one has said goodbye: what that had read and not told, and what ended before the new
+// one looked, nobody knows the number of.
+const killedReason = "agent_killed" + ledger.UnknownSize
 
 // sessionBooks holds both sides' account of one session.
 type sessionBooks struct {
@@ -80,9 +88,14 @@ func (e *exporters) take(row *ipfix.LedgerRow, acct *account) {
 		}
 		x = &exporter{observer: row.Observer, instance: row.Instance, lines: map[string]*ledger.Line{}, sessions: map[string]*sessionBooks{}}
 		e.byID[id] = x
+		e.succeed(x)
 	}
 	x.atMs = max(x.atMs, row.AtMs)
 	defer func() { x.beat(time.Now(), acct) }()
+	if row.Stage == ipfix.StageProcess {
+		x.stopped = x.stopped || row.Kind == ipfix.KindStopped
+		return
+	}
 	amount := ledger.Amount{Records: row.Records, Connections: row.Connections, Bytes: row.Bytes}
 	if row.Stage == "session" || row.Stage == "wire" {
 		s := x.sessions[row.Reason]
@@ -128,6 +141,17 @@ func (e *exporters) take(row *ipfix.LedgerRow, acct *account) {
 	}
 }
 
+// succeed takes note of a new process of an observer.
+func (e *exporters) succeed(x *exporter) {
+	if e.newest == nil {
+		e.newest = map[string]*exporter{}
+	}
+	if old := e.newest[x.observer]; old != nil && !old.stopped {
+		e.book.Stage("collect").Lost(killedReason, ledger.Amount{})
+	}
+	e.newest[x.observer] = x
+}
+
 // Book is what one exporting process told last, with a stage "wire" that holds what
 // it sent here against what arrived.
 type Book struct {
@@ -146,6 +170,9 @@ func (c *Collector) Books(now time.Time) []Book {
 		at := time.UnixMilli(x.atMs)
 		if now.Sub(at) > forgetExportersIn {
 			delete(e.byID, id)
+			if e.newest[x.observer] == x {
+				delete(e.newest, x.observer)
+			}
 			x.forget()
 			continue
 		}

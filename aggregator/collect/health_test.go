@@ -58,3 +58,35 @@ func TestHealth(t *testing.T) {
 	take(row("send", "in", "", 9), stream)
 	again("a gap")
 }
+
+// An agent that another process succeeds without having said goodbye was killed: the
+// books have a line, of a size that nobody knows.
+func TestSuccessorWithoutFarewell(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		rows []ipfix.LedgerRow
+		want int
+	}{
+		{"one process", []ipfix.LedgerRow{{Observer: "n1", Instance: "a"}, {Observer: "n1", Instance: "a"}}, 0},
+		{"two nodes", []ipfix.LedgerRow{{Observer: "n1", Instance: "a"}, {Observer: "n2", Instance: "b"}}, 0},
+		{"killed", []ipfix.LedgerRow{{Observer: "n1", Instance: "a"}, {Observer: "n1", Instance: "b"}}, 1},
+		{"stopped", []ipfix.LedgerRow{
+			{Observer: "n1", Instance: "a"},
+			{Observer: "n1", Instance: "a", Stage: ipfix.StageProcess, Kind: ipfix.KindStopped},
+			{Observer: "n1", Instance: "b"},
+		}, 0},
+	} {
+		book := ledger.NewBook()
+		e := exporters{byID: map[string]*exporter{}, book: book}
+		for i := range c.rows {
+			e.take(&c.rows[i], &account{})
+		}
+		lines := 0
+		for _, l := range book.Snapshot() {
+			lines += len(l.Lost)
+		}
+		if lines != c.want {
+			t.Errorf("%s: %+v, want %d losses", c.name, book.Snapshot(), c.want)
+		}
+	}
+}

@@ -12,11 +12,17 @@ type LedgerRow struct {
 	Observer                    string // node or instance name whose book this is
 	Instance                    string // changes at each start of the process
 	Stage                       string // conntrack, track, send, wire, ...
-	Kind                        string // in, out, held, lost
+	Kind                        string // in, out, held, lost, stopped
 	Reason                      string // of a loss; the peer for stage wire
 	Records, Connections, Bytes uint64
 	AtMs                        int64 // when the book was read, ms since the Unix epoch
 }
+
+// StageProcess with KindStopped is a process's farewell: it has told everything.
+const (
+	StageProcess = "process"
+	KindStopped  = "stopped"
+)
 
 const (
 	ledgerTemplateID = 400

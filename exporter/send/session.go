@@ -341,7 +341,7 @@ func (x *session) write() error {
 }
 
 // finish sends what the session still owes: the message, on a stop the whole queue,
-// and the books; then it closes its half of the connection.
+// the books and a farewell; then it closes its half of the connection.
 func (x *session) finish(all bool) error {
 	if all {
 		if err := x.pump(); err != nil {
@@ -353,6 +353,15 @@ func (x *session) finish(all bool) error {
 	}
 	if err := x.tellBooks(); err != nil {
 		return err
+	}
+	if all {
+		row := x.row(ipfix.StageProcess, ipfix.KindStopped, "", ledger.Amount{}, time.Now())
+		if err := x.tell(&row); err != nil {
+			return err
+		}
+		if err := x.write(); err != nil {
+			return err
+		}
 	}
 	if c, ok := x.conn.(interface{ CloseWrite() error }); ok {
 		return c.CloseWrite()

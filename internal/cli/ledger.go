@@ -155,8 +155,11 @@ func printLedger(w io.Writer, b *api.Books, unit string) error {
 	each(b, func(process string, l *ledger.Line) {
 		var why []string
 		for _, r := range l.Reasons() {
-			if n := amount(l.Lost[r], unit); n > 0 {
+			switch n := amount(l.Lost[r], unit); {
+			case n > 0:
 				why = append(why, fmt.Sprintf("%s %d", clean(r), n))
+			case ledger.Unsized(r):
+				why = append(why, clean(r))
 			}
 		}
 		rows = append(rows, []string{
@@ -226,19 +229,22 @@ func plural(n uint64, word string) string {
 
 // lostSince names the losses between two readings of the books.
 func lostSince(before, after *api.Books) []string {
-	was := map[string]uint64{}
+	was, known := map[string]uint64{}, map[string]bool{}
 	key := func(process string, l *ledger.Line, why string) string { return process + " " + l.Stage + " " + why }
 	each(before, func(p string, l *ledger.Line) {
 		for why, a := range l.Lost {
-			was[key(p, l, why)] = a.Records
+			was[key(p, l, why)], known[key(p, l, why)] = a.Records, true
 		}
 	})
 	var out []string
 	each(after, func(p string, l *ledger.Line) {
 		for _, why := range l.Reasons() {
 			k := key(p, l, why)
-			if n := l.Lost[why].Records; n > was[k] {
+			switch n := l.Lost[why].Records; {
+			case n > was[k]:
 				out = append(out, fmt.Sprintf("%s (%s)", clean(k), plural(n-was[k], "record")))
+			case !known[k] && ledger.Unsized(why):
+				out = append(out, clean(k))
 			}
 		}
 	})

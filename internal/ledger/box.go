@@ -159,7 +159,7 @@ func readBox(b []byte) *Former {
 			l.In = a
 		case kind == "out":
 			l.Out = a
-		case isLoss && a != (Amount{}):
+		case isLoss && (a != (Amount{}) || Unsized(why)):
 			l.Lost[why] = a
 		}
 	}

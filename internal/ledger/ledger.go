@@ -9,6 +9,7 @@ package ledger
 
 import (
 	"sort"
+	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -25,6 +26,13 @@ type Amount struct {
 func (a Amount) Plus(b Amount) Amount {
 	return Amount{a.Records + b.Records, a.Connections + b.Connections, a.Bytes + b.Bytes}
 }
+
+// UnknownSize ends the reasons of losses whose size nobody knows: the line is there,
+// its amount is zero.
+const UnknownSize = "_of_unknown_size"
+
+// Unsized tells whether a loss was booked without knowing how much it is.
+func Unsized(reason string) bool { return strings.HasSuffix(reason, UnknownSize) }
 
 type counter struct{ records, connections, bytes atomic.Uint64 }
 

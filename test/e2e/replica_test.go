@@ -74,8 +74,8 @@ func (r *replicas) run(what func()) (truth, got map[conn]tally, lost uint64, los
 	eventually(r.t, "books at rest", 60*time.Second, func() error {
 		for i, l := range []*lab{r.lab, r.second} {
 			books[i] = l.books()
-			if diffs, _ := differences(books[i]); len(diffs) > 0 {
-				return fmt.Errorf("%s", strings.Join(diffs, "\n"))
+			if err := atRest(books[i]); err != nil {
+				return err
 			}
 		}
 		return nil
