@@ -88,6 +88,7 @@ type Stats struct {
 	HalfTold       uint64 // connections told at their deadline with one end
 	HalfMended     uint64 // of these, how many were joined later
 	Reused         uint64 // new connections on a tuple that was still known
+	Silent         uint64 // records handed over from another replica to which nobody added anything
 	Repeated       uint64 // records that brought nothing new (resent, late)
 	Evicted        uint64 // connections told and forgotten early because of the caps
 	Forgotten      uint64 // connections forgotten after their time
@@ -194,6 +195,9 @@ func (c *Correlator) observe(nowMs int64, r *flow.Record, l *looked, emit func(*
 	c.held.bytes += after - before
 	e.records++
 	c.held.records++
+	if e.silent() {
+		c.hush(e)
+	}
 	told := e.told
 	c.react(i, e, grown, emit)
 	return Sight{ConnID: e.connID, News: grown&(newEnd|newOutcome|newFinal) != 0, Told: e.told != told}
@@ -228,6 +232,9 @@ func (c *Correlator) repeat(i uint32, side int, r *flow.Record) {
 	}
 	e.records++
 	c.held.records++
+	if e.silent() {
+		c.hush(e)
+	}
 	c.stats.Repeated++
 	if r.Has.Has(flow.FBytesDelta) {
 		c.stats.RepeatedBytes += r.BytesDelta

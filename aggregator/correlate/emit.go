@@ -16,6 +16,7 @@ func (c *Correlator) due(e *entry) uint32 {
 		}
 	}
 	switch {
+	case e.silent():
 	case e.told == 0:
 		earlier(e.emitted + ticks(c.cfg.HalfMs))
 	case e.finalAt != 0 && e.flags&entFinalTold == 0:
@@ -42,6 +43,9 @@ func (c *Correlator) due(e *entry) uint32 {
 
 // removal is the tick at which e is forgotten.
 func (c *Correlator) removal(e *entry) uint32 {
+	if e.silent() {
+		return e.updated + 2*ticks(c.cfg.HalfMs) // by then the other end has come, if it does
+	}
 	if e.flags&entFinalTold != 0 && e.over() {
 		return e.updated + ticks(c.cfg.LingerMs)
 	}
@@ -77,6 +81,7 @@ func (c *Correlator) Expire(nowMs int64, emit func(*flow.Record)) {
 func (c *Correlator) fire(i uint32, e *entry, emit func(*flow.Record)) {
 	reached := func(t uint32) bool { return int32(c.nowTick-t) >= 0 }
 	switch {
+	case e.silent():
 	case e.told == 0:
 		if reached(e.emitted + ticks(c.cfg.HalfMs)) {
 			c.tell(i, e, emit)
@@ -87,9 +92,7 @@ func (c *Correlator) fire(i uint32, e *entry, emit func(*flow.Record)) {
 		c.tell(i, e, emit)
 	}
 	if reached(c.removal(e)) {
-		if e.records > 0 || e.told == 0 {
-			c.tell(i, e, emit)
-		}
+		c.rest(i, e, emit)
 		c.forget(i, e)
 		c.stats.Forgotten++
 		return
@@ -105,9 +108,7 @@ func (c *Correlator) Drain(nowMs int64, emit func(*flow.Record)) {
 		if e.flags&entLive == 0 {
 			continue
 		}
-		if e.records > 0 || e.told == 0 {
-			c.tell(i, e, emit)
-		}
+		c.rest(i, e, emit)
 		c.wheel.remove(&c.slab, i)
 		c.forget(i, e)
 	}
@@ -132,9 +133,7 @@ func (c *Correlator) evict(emit func(*flow.Record)) {
 		}
 	}
 	e := c.slab.at(victim)
-	if e.records > 0 || e.told == 0 {
-		c.tell(victim, e, emit)
-	}
+	c.rest(victim, e, emit)
 	c.wheel.remove(&c.slab, victim)
 	c.forget(victim, e)
 	c.stats.Evicted++
@@ -166,6 +165,38 @@ func (c *Correlator) forget(i uint32, e *entry) {
 	c.slab.release(i)
 }
 
+// rest tells what is left of an entry that goes.
+func (c *Correlator) rest(i uint32, e *entry, emit func(*flow.Record)) {
+	switch {
+	case e.silent():
+		c.settle(e)
+	case e.records > 0 || e.told == 0:
+		c.tell(i, e, emit)
+	}
+}
+
+// hush takes records off the books that brought nothing to tell.
+func (c *Correlator) hush(e *entry) {
+	n := uint64(e.records)
+	c.held.records -= n
+	c.stats.OutRecords += n
+	c.stats.Silent += n
+	e.records = 0
+}
+
+// settle takes what was held of an entry off the books: it is told.
+func (c *Correlator) settle(e *entry) {
+	bytes := e.pendingBytes()
+	c.held.bytes -= bytes
+	c.held.records -= uint64(e.records)
+	c.stats.OutBytes += bytes
+	c.stats.OutRecords += uint64(e.records)
+	if e.told == 0 {
+		c.held.conns--
+		c.stats.OutConnections++
+	}
+}
+
 // tell emits what is new about a connection and takes it off the held amounts.
 func (c *Correlator) tell(i uint32, e *entry, emit func(*flow.Record)) {
 	r := &c.out
@@ -186,16 +217,8 @@ func (c *Correlator) tell(i uint32, e *entry, emit func(*flow.Record)) {
 	place(r)
 	c.identify(e, r)
 
-	bytes := e.pendingBytes()
-	c.held.bytes -= bytes
-	c.held.records -= uint64(e.records)
-	c.stats.OutBytes += bytes
-	c.stats.OutRecords += uint64(e.records)
 	c.stats.Emitted++
-	if e.told == 0 {
-		c.held.conns--
-		c.stats.OutConnections++
-	}
+	c.settle(e)
 	for k := range e.base {
 		e.base[k] = e.common(k)
 		src.base[k], dst.base[k] = src.total[k], dst.total[k]
@@ -286,7 +309,7 @@ func (c *Correlator) life(e *entry, r *flow.Record) {
 	grace := e.finalAt != 0 && int32(c.nowTick-e.finalAt-ticks(c.cfg.FinalGraceMs)) >= 0
 	r.SetFinal(e.over() || grace || e.flags&entFinalTold != 0 ||
 		(e.waits() && e.one().flags&endFinal != 0))
-	r.SetFirst(e.told == 0)
+	r.SetFirst(e.told == 0 && e.ctHas&ctHasBirth != 0 && e.flags&entOld == 0)
 }
 
 // identify writes the numbers by which the record can be told from all others.

@@ -86,11 +86,13 @@ const (
 	entAlias    // the client has another name outside: see Correlator.alias
 	entHalfTold // told with one end where two were expected
 	entKnown0   // common counter k has a base: bits from here up to +3
+	_
+	_
+	_
+	entUnproven // told before the silence of the server's node could prove more
+	entOld      // another replica has told of it
+	entNews     // there is something that no other replica has told
 )
-
-// entUnproven is a flag too: it was told before the silence of the server's node could
-// prove more.
-const entUnproven = entKnown0 << 4
 
 // The sock values.
 const (
@@ -108,6 +110,7 @@ const (
 	limitDstShift = 3 // in ctHas
 	limitMask     = 7
 	ctHasRTTSrc   = 1 << 6
+	ctHasBirth    = 1 << 7 // an exporter's first record of it came here
 )
 
 func (e *entry) both() bool { return e.ends[0].flags&e.ends[1].flags&endSeen != 0 }
@@ -121,6 +124,9 @@ func (e *entry) one() *end {
 }
 
 func (e *entry) waits() bool { return e.flags&entNeeds != 0 && !e.both() }
+
+// silent tells whether all that is known of it another replica has told.
+func (e *entry) silent() bool { return e.flags&entNews == 0 }
 
 // over tells whether every end that is expected said its last word.
 func (e *entry) over() bool {

@@ -29,7 +29,7 @@ var dynamic = maskOf(
 	flow.FOutcome, flow.FEvidence, flow.FOutcomeSrc, flow.FOutcomeDst, flow.FResetBy, flow.FSeenBy, flow.FCTZone, flow.FCTMark, flow.FCTStatus,
 	flow.FRTT, flow.FRTTMin, flow.FRetransSrc, flow.FRetransDst, flow.FPathMTU,
 	flow.FLossPackets, flow.FLossRevPackets, flow.FConnID, flow.FSeq, flow.FFirst, flow.FFinal,
-	flow.FHalf, flow.FRecords, flow.FID,
+	flow.FHalf, flow.FRecords, flow.FID, flow.FHandedOver,
 	flow.FDNSTime,
 	flow.FLimitedBySrc, flow.FLimitedByDst,
 )

@@ -87,6 +87,18 @@ func (c *Correlator) update(i uint32, e *entry, side int, r *flow.Record) (grown
 		}
 	}
 	e.updated = c.nowTick
+	if e.told == 0 && e.silent() {
+		e.emitted = c.nowTick // from here it waits for the other end
+	}
+	switch {
+	case r.Has.Has(flow.FHandedOver) && r.HandedOver:
+		e.flags |= entOld
+	case !r.Has.Has(flow.FFirst) || r.First:
+		e.flags |= entNews
+		e.ctHas |= ctHasBirth
+	default:
+		e.flags |= entNews
+	}
 	if r.Has.Has(flow.FSeq) {
 		if r.End >= o.last || r.Seq > o.seq {
 			o.seq = r.Seq
@@ -328,7 +340,7 @@ func (c *Correlator) react(i uint32, e *entry, grown uint8, emit func(*flow.Reco
 	}
 	switch {
 	case e.told == 0:
-		if !e.waits() {
+		if !e.waits() && !e.silent() {
 			c.tell(i, e, emit)
 		}
 	case grown&newJoin != 0, // a half is mended

@@ -155,10 +155,11 @@ const (
 	FDstListens                        // dst.listens
 	FDstBacklog                        // dst.backlog
 	FDstBacklogMax                     // dst.backlog_max
+	FHandedOver                        // handed_over
 )
 
 // NumFields is the number of rows of the schema.
-const NumFields = 143
+const NumFields = 144
 
 // Record is one flow record. A field holds a value only where Has says so;
 // otherwise it is its zero value. Units and meaning stand in schema.go.
@@ -308,6 +309,7 @@ type Record struct {
 	DstListens         string     // dst.listens: where the server's address listens instead: at most 8 ports of the protocol, then +N for N more, and the same port of the other protocol, as in 8080, 53/udp
 	DstBacklog         uint32     // dst.backlog: connections that waited for accept(2) at the server's port (connections)
 	DstBacklogMax      uint32     // dst.backlog_max: how many may wait there: the backlog of listen(2) (connections)
+	HandedOver         bool       // handed_over: told before to an aggregator that left: an agent's word to the one that takes over, whose deltas are zero
 }
 
 // Offsets gives the place of each field in a Record, in bytes.
@@ -455,6 +457,7 @@ var Offsets = [NumFields]uintptr{
 	unsafe.Offsetof(Record{}.DstListens),
 	unsafe.Offsetof(Record{}.DstBacklog),
 	unsafe.Offsetof(Record{}.DstBacklogMax),
+	unsafe.Offsetof(Record{}.HandedOver),
 }
 
 // SetStart sets start and marks it present.
@@ -900,6 +903,9 @@ func (r *Record) SetDstBacklog(v uint32) { r.DstBacklog = v; r.Has.Set(FDstBackl
 
 // SetDstBacklogMax sets dst.backlog_max and marks it present.
 func (r *Record) SetDstBacklogMax(v uint32) { r.DstBacklogMax = v; r.Has.Set(FDstBacklogMax) }
+
+// SetHandedOver sets handed_over and marks it present.
+func (r *Record) SetHandedOver(v bool) { r.HandedOver = v; r.Has.Set(FHandedOver) }
 
 // EnumWords gives the words of each enum field, by FieldID; bit sets give the word of each bit.
 var EnumWords = [NumFields][]string{

@@ -253,6 +253,8 @@ var Fields = []Field{
 	{"dst.listens", "DstListens", TypeString, "", "", s(PENWeir, 95, "weirDestinationListens"), "where the server's address listens instead: at most 8 ports of the protocol, then +N for N more, and the same port of the other protocol, as in 8080, 53/udp", "somebody listens at the port, or nowhere, or as dst.listen"},
 	{"dst.backlog", "DstBacklog", TypeU32, "", "connections", u(PENWeir, 96, "weirDestinationBacklog", 4), "connections that waited for accept(2) at the server's port", "the queue was not full, or as dst.listen"},
 	{"dst.backlog_max", "DstBacklogMax", TypeU32, "", "connections", u(PENWeir, 97, "weirDestinationBacklogMax", 4), "how many may wait there: the backlog of listen(2)", "as dst.backlog"},
+	// between replicas
+	{"handed_over", "HandedOver", TypeBool, "", "", []Element{el(PENWeir, 111, "weirHandedOver", EncBool, 1)}, "told before to an aggregator that left: an agent's word to the one that takes over, whose deltas are zero", "any other record; an aggregator never tells it"},
 }
 
 // PresenceElement carries Record.Has on the Weir-to-Weir link, so that absent

@@ -67,7 +67,7 @@ var Exposures = [NumFields]Exposure{
 	FLossPackets: ExposeAlways, FLossRevPackets: ExposeAlways, FLimitedBySrc: ExposeAlways, FLimitedByDst: ExposeAlways,
 	FDstListen: ExposeTarget, FDstListens: ExposeTarget, FDstBacklog: ExposeTarget, FDstBacklogMax: ExposeTarget, // the server's own business
 	FDNSQuery: ExposeSource, // a DNS server's namespace does not learn who asks for what
-	FDNSRcode: ExposeAlways, FDNSTime: ExposeAlways, FCanary: ExposeAlways,
+	FDNSRcode: ExposeAlways, FDNSTime: ExposeAlways, FCanary: ExposeAlways, FHandedOver: ExposeAlways,
 }
 
 // hidden are the fields that are cleared, by which ends are foreign.

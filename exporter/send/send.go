@@ -68,6 +68,8 @@ type item struct {
 	body   []byte
 	amount ledger.Amount
 	v6     bool
+	pairs  bool // the other end may be another node's
+	handed bool // told before, to another aggregator
 }
 
 // Sender ships records. Send may be called from one goroutine or many.
@@ -78,6 +80,8 @@ type Sender struct {
 	peers []*peer
 	stage *ledger.Stage
 	held  heldAmount
+	// stopping: no record changes its aggregator any more.
+	stopping atomic.Bool
 
 	Reconnects atomic.Uint64
 }
@@ -132,7 +136,7 @@ func (s *Sender) Send(r *flow.Record, route flow.Tuple) (aggregator string) {
 	a := AmountOf(r)
 	s.stage.In(a)
 	t := s.set.For(r)
-	it := item{hash: Hash(route), body: ipfix.AppendRecord(nil, t, r), amount: a, v6: t == s.set.V6}
+	it := item{hash: Hash(route), body: ipfix.AppendRecord(nil, t, r), amount: a, v6: t == s.set.V6, pairs: pairs(r)}
 	s.held.add(a, 1)
 	p := s.choose(it.hash)
 	p.push(it)
@@ -194,10 +198,11 @@ type peer struct {
 	salt uint64
 	up   atomic.Bool
 
-	mu    sync.Mutex
-	queue []item // queue[head:] waits
-	head  int
-	sent  []sessionSent // by session, newest last
+	mu     sync.Mutex
+	queue  []item // queue[head:] waits
+	head   int
+	recent []recent      // what was written lately, oldest first
+	sent   []sessionSent // by session, newest last
 }
 
 // sessionSent is what was written in one transport session.

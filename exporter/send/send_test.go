@@ -25,9 +25,10 @@ type sinkhole struct {
 	stop context.CancelFunc
 	done chan struct{}
 
-	mu    sync.Mutex
-	ports map[uint16]int
-	recs  int
+	mu     sync.Mutex
+	ports  map[uint16]int
+	handed []flow.Record // what another was told before
+	recs   int
 }
 
 func (s *sinkhole) HandleBatch(_ *collect.Source, b *flow.Batch) {
@@ -35,6 +36,10 @@ func (s *sinkhole) HandleBatch(_ *collect.Source, b *flow.Batch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range b.Recs {
+		if b.Recs[i].HandedOver {
+			s.handed = append(s.handed, b.Recs[i])
+			continue
+		}
 		s.ports[b.Recs[i].SrcPort]++
 		s.recs++
 	}

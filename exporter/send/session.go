@@ -19,7 +19,7 @@ import (
 
 const (
 	backoffMin   = 200 * time.Millisecond
-	backoffMax   = 10 * time.Second
+	backoffMax   = 4 * time.Second // agents that find a returned aggregator at different times tear connections apart: well below correlate.halfTimeout
 	dialTimeout  = 5 * time.Second
 	writeTimeout = 10 * time.Second
 	lingerFor    = 2 * time.Second
@@ -83,10 +83,14 @@ func (p *peer) run(ctx context.Context) {
 			if errors.Is(err, errStopped) {
 				return
 			}
+			if !errors.Is(err, errDrained) {
+				p.forget() // whether it has told what it was told nobody knows
+			}
 			p.s.Reconnects.Add(1)
 		}
 		p.up.Store(false)
 		p.s.reroute(p)
+		p.s.handOver(p)
 		p.s.deps.Log.Warn("aggregator not reached, trying again", "aggregator", p.addr, "error", err, "wait", wait)
 		select {
 		case <-ctx.Done():
@@ -182,6 +186,11 @@ func (p *peer) session(ctx context.Context, conn net.Conn) error {
 		return err
 	}
 	p.s.deps.Log.Info("aggregator connected", "aggregator", p.addr)
+	for _, q := range p.s.peers {
+		if q != p {
+			p.s.handOver(q)
+		}
+	}
 	eof := make(chan error, 1)
 	go func() {
 		_, err := io.Copy(io.Discard, conn) // an aggregator says nothing but goodbye
@@ -288,6 +297,13 @@ func (x *session) pump() error {
 		if !ok {
 			return x.write()
 		}
+		// It may have waited here while the one that the other end tells came back.
+		// What is handed over still goes where it was meant to, and there again: the
+		// other end may have told that one already.
+		if q := x.p.s.choose(it.hash); q != x.p && !it.handed && !x.p.s.stopping.Load() {
+			q.push(it)
+			continue
+		}
 		t := x.p.s.set.V4
 		if it.v6 {
 			t = x.p.s.set.V6
@@ -327,10 +343,15 @@ func (x *session) write() error {
 	} else {
 		x.p.s.stage.Out(x.amount)
 		x.p.s.held.add(x.amount, -1)
+		var late []recent
 		x.p.mu.Lock()
 		last := &x.p.sent[len(x.p.sent)-1]
 		last.amount = last.amount.Plus(x.amount)
+		if err == nil {
+			late = x.p.remember(time.Now(), x.inMessage)
+		}
 		x.p.mu.Unlock()
+		x.p.s.tellAgain(late)
 	}
 	clear(x.inMessage)
 	x.inMessage, x.amount = x.inMessage[:0], ledger.Amount{}
@@ -344,6 +365,7 @@ func (x *session) write() error {
 // the books and a farewell; then it closes its half of the connection.
 func (x *session) finish(all bool) error {
 	if all {
+		x.p.s.stopping.Store(true) // other sessions may be over already: what is here goes here
 		if err := x.pump(); err != nil {
 			return err
 		}

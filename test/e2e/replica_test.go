@@ -10,15 +10,17 @@ import (
 	"github.com/weirnet/weir/internal/ledger"
 )
 
-// replicas are two aggregators that share the connections of one agent.
+// replicas are two aggregators that share the connections of the agents.
 type replicas struct {
-	*lab   // the first, and the agent
+	*lab   // the first, and the first agent
 	second *lab
+	agents []*proc
 }
 
-func newReplicas(t *testing.T) *replicas {
+// newReplicas starts both, and an agent for each namespace of the world that is given by
+// its path.
+func newReplicas(t *testing.T, w *world, names string, spaces ...string) *replicas {
 	t.Helper()
-	w := newWorld(t)
 	var addrs []string
 	one := func(name string) *lab {
 		l := &lab{world: w, dir: t.TempDir(), apiPort: freePort(t), metrics: freePort(t), agentMetrics: freePort(t)}
@@ -28,7 +30,7 @@ func newReplicas(t *testing.T) *replicas {
 kind: AggregatorConfig
 dataDir: %[1]s/data
 collect: {tls: "", tcp: "127.0.0.1:%[2]d"}
-correlate: {activeTimeout: 2s, inactiveTimeout: 20s, halfTimeout: 1s}
+correlate: {activeTimeout: 2s, inactiveTimeout: 20s, halfTimeout: 10s}
 api: {auth: none, listen: "127.0.0.1:%[3]d"}
 metrics: {listen: "127.0.0.1:%[4]d"}
 sinks:
@@ -39,21 +41,38 @@ sinks:
 `, l.dir, port, l.apiPort, l.metrics))
 		return l
 	}
-	r := &replicas{one("first"), one("second")}
-	r.agent = daemon(t, r.dir, "agent", "weir-agent", fmt.Sprintf(`apiVersion: weir.dev/v1alpha1
+	r := &replicas{lab: one("first"), second: one("second")}
+	for i, space := range spaces {
+		metrics := r.agentMetrics
+		if i > 0 {
+			metrics = freePort(t)
+		}
+		r.agents = append(r.agents, daemon(t, r.dir, fmt.Sprintf("agent-%d", i+1), "weir-agent", fmt.Sprintf(`apiVersion: weir.dev/v1alpha1
 kind: AgentConfig
-nodeName: node-1
+nodeName: node-%d
 observeOnly: true
-conntrack: {netns: /run/netns/%s, pollInterval: 1s}
+conntrack: {netns: %s, pollInterval: 1s}
 track: {activeTimeout: 1s, idleTimeout: 2s}
-names: {source: none}
+names: %s
 send: {transport: tcp, aggregators: ["%s"]}
 metrics: {listen: "127.0.0.1:%d"}
-`, w.name, strings.Join(addrs, `", "`), r.agentMetrics))
-	r.second.agg.start()
-	r.second.waitReady(r.second.metrics)
-	r.startAll()
+`, i+1, space, names, strings.Join(addrs, `", "`), metrics)))
+	}
+	for _, l := range []*lab{r.lab, r.second} {
+		l.agg.start()
+		l.waitReady(l.metrics)
+	}
+	for _, a := range r.agents {
+		a.start()
+	}
+	r.waitReady(r.agentMetrics)
 	return r
+}
+
+func alone(t *testing.T) *replicas {
+	t.Helper()
+	w := newWorld(t)
+	return newReplicas(t, w, "{source: none}", "/run/netns/"+w.name)
 }
 
 // run makes connections while something happens to a replica, and gives what came
@@ -68,8 +87,9 @@ func (r *replicas) run(what func()) (truth, got map[conn]tally, lost uint64, los
 	time.Sleep(2 * time.Second)
 	what()
 	<-made
-	time.Sleep(6 * time.Second) // the last UDP entries die
-	r.agent.stop()
+	for _, a := range r.agents {
+		a.stop()
+	}
 	var books [2]api.Books
 	eventually(r.t, "books at rest", 60*time.Second, func() error {
 		for i, l := range []*lab{r.lab, r.second} {
@@ -123,20 +143,23 @@ func lostOf(lines []ledger.Line) (n uint64) {
 	return n
 }
 
+// leaveAndReturn lets one replica go for a while, and the other for a moment.
+func (r *replicas) leaveAndReturn() {
+	r.agg.stop()
+	time.Sleep(2 * time.Second)
+	r.agg.start()
+	r.waitReady(r.metrics)
+	time.Sleep(2 * time.Second)
+	r.second.agg.stop()
+	r.second.agg.start()
+	r.second.waitReady(r.second.metrics)
+}
+
 // TestReplicaLeavesAndReturns: nothing is lost and nothing doubled, packet by packet
 // and byte by byte.
 func TestReplicaLeavesAndReturns(t *testing.T) {
-	r := newReplicas(t)
-	truth, got, lost, losses := r.run(func() {
-		r.agg.stop()
-		time.Sleep(2 * time.Second)
-		r.agg.start()
-		r.waitReady(r.metrics)
-		time.Sleep(2 * time.Second)
-		r.second.agg.stop()
-		r.second.agg.start()
-		r.second.waitReady(r.second.metrics)
-	})
+	r := alone(t)
+	truth, got, lost, losses := r.run(r.leaveAndReturn)
 	if missing, short, over, example := compare(truth, got); missing+short+over > 0 || len(truth) != 3000 {
 		t.Errorf("of %d connections %d are missing, %d have too little, %d too much, as %s", len(truth), missing, short, over, example)
 	}
@@ -148,7 +171,7 @@ func TestReplicaLeavesAndReturns(t *testing.T) {
 // TestReplicaIsKilled: what is missing is what the killed replica held and what was
 // on the wire to it, and the books say so to the byte.
 func TestReplicaIsKilled(t *testing.T) {
-	r := newReplicas(t)
+	r := alone(t)
 	truth, got, lost, losses := r.run(func() {
 		r.second.agg.kill()
 		time.Sleep(2 * time.Second)

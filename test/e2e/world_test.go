@@ -55,12 +55,25 @@ table inet weir_e2e {
 type world struct {
 	t     *testing.T
 	name  string
-	ns    netns.NsHandle
-	next  int // client port of the next connection
+	ns    netns.NsHandle // of the clients
+	far   netns.NsHandle // of the servers; the same, but for a pair of nodes
+	next  int            // client port of the next connection
 	stops []func()
 }
 
 func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := newSpace(t, rules)
+	for _, ip := range []string{clientIP, serverIP} {
+		w.exec("", "ip", "addr", "add", ip+"/32", "dev", "lo")
+	}
+	w.far = w.ns
+	w.serve()
+	return w
+}
+
+// newSpace makes the namespace with its rules.
+func newSpace(t *testing.T, rules string) *world {
 	t.Helper()
 	testenv.NeedRoot(t)
 	for _, tool := range []string{"ip", "nft"} {
@@ -80,17 +93,19 @@ func newWorld(t *testing.T) *world {
 	}
 	w.stops = append(w.stops, func() { _ = w.ns.Close() })
 	w.exec("", "ip", "link", "set", "lo", "up")
-	for _, ip := range []string{clientIP, serverIP} {
-		w.exec("", "ip", "addr", "add", ip+"/32", "dev", "lo")
-	}
 	w.exec(rules, "nft", "-f", "-")
+	w.tune()
+	return w
+}
+
+// tune sets the conntrack of a namespace.
+func (w *world) tune() {
+	w.t.Helper()
 	// The kernel looks for dead entries as often as its entries live on average: none
 	// may live long, or the dead wait for it.
 	w.exec("", "sysctl", "-qw", "net.netfilter.nf_conntrack_acct=1", "net.netfilter.nf_conntrack_timestamp=1",
 		"net.netfilter.nf_conntrack_udp_timeout=3", "net.netfilter.nf_conntrack_udp_timeout_stream=3",
 		"net.netfilter.nf_conntrack_tcp_timeout_time_wait=3", "net.netfilter.nf_conntrack_tcp_timeout_close=3")
-	w.serve()
-	return w
 }
 
 func (w *world) must(name string, args ...string) string {
@@ -115,11 +130,13 @@ func (w *world) exec(stdin string, args ...string) string {
 }
 
 // inside runs f on a thread of its own in the world; sockets made there stay there.
-func (w *world) inside(f func() error) error {
+func (w *world) inside(f func() error) error { return in(w.ns, f) }
+
+func in(ns netns.NsHandle, f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		if err := netns.Set(w.ns); err != nil {
+		if err := netns.Set(ns); err != nil {
 			done <- err
 			return
 		}
@@ -131,7 +148,7 @@ func (w *world) inside(f func() error) error {
 func (w *world) serve() {
 	var l net.Listener
 	var u net.PacketConn
-	err := w.inside(func() (err error) {
+	err := in(w.far, func() (err error) {
 		if l, err = net.Listen("tcp", at(portTCP)); err != nil {
 			return err
 		}

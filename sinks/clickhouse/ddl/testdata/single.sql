@@ -154,6 +154,7 @@ CREATE TABLE IF NOT EXISTS `weir`.`weir_flows` (
     `dst_listens` LowCardinality(Nullable(String)) COMMENT 'where the server\'s address listens instead: at most 8 ports of the protocol, then +N for N more, and the same port of the other protocol, as in 8080, 53/udp' CODEC(ZSTD(1)),
     `dst_backlog` Nullable(UInt32) COMMENT 'connections that waited for accept(2) at the server\'s port [connections]' CODEC(T64, ZSTD(1)),
     `dst_backlog_max` Nullable(UInt32) COMMENT 'how many may wait there: the backlog of listen(2) [connections]' CODEC(T64, ZSTD(1)),
+    `handed_over` Nullable(Bool) COMMENT 'told before to an aggregator that left: an agent\'s word to the one that takes over, whose deltas are zero' CODEC(ZSTD(1)),
     `spool` LowCardinality(String) COMMENT 'spool of the aggregator from which the row came',
     `pos` UInt64 COMMENT 'position in that spool' CODEC(Delta, ZSTD(1)),
     `inserted` DateTime('UTC') COMMENT 'when the aggregator first tried to write the row' CODEC(Delta, ZSTD(1)),
