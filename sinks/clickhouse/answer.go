@@ -13,15 +13,15 @@ import (
 	"github.com/weirnet/weir/sinks/clickhouse/sql"
 )
 
-// Answer asks the database a query over [since, until), milliseconds since the epoch. The
-// answer means what that of the built-in history means, and merges with others.
-func Answer(ctx context.Context, cfg *Config, q *query.Query, since, until int64, limits query.Limits) (*query.Answer, error) {
-	a, err := query.NewAnswer(q, since, until, limits)
+// Answer asks the database a query. The answer means what that of the built-in history
+// means, and merges with others.
+func Answer(ctx context.Context, cfg *Config, r *sql.Request) (*query.Answer, error) {
+	a, err := query.NewAnswer(r.Query, r.Since, r.Until, r.Limits)
 	if err != nil {
 		return nil, err
 	}
 	l := cfg.Layout()
-	st, err := sql.Compile(q, l.Name(ddl.Flows), since, until, limits.Rows, limits.Groups)
+	st, err := sql.Compile(r, l.Name(ddl.Flows))
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/weirnet/weir/api/query/querytest"
 	"github.com/weirnet/weir/internal/testenv"
 	"github.com/weirnet/weir/sinks/clickhouse"
+	"github.com/weirnet/weir/sinks/clickhouse/sql"
 )
 
 // TestAnswersAgree asks the same of the database and of the evaluator in memory.
@@ -39,7 +40,6 @@ func TestAnswersAgree(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("WEIR_QUERIES")); err == nil {
 		queries = n
 	}
-	limits := query.DefaultLimits()
 	wrong := 0
 	for i := range queries {
 		q := querytest.Query(rng)
@@ -48,8 +48,9 @@ func TestAnswersAgree(t *testing.T) {
 		if i%5 == 0 {
 			since, until = querytest.Base-1000, querytest.Base+2*querytest.Span
 		}
-		want := inMemory(t, q, recs, since, until, limits)
-		got, err := clickhouse.Answer(t.Context(), &cfg, q, since, until, limits)
+		req := sql.Request{Query: q, Since: since, Until: until, Limits: query.DefaultLimits()}
+		want := inMemory(t, &req, recs)
+		got, err := clickhouse.Answer(t.Context(), &cfg, &req)
 		if err != nil {
 			t.Fatalf("query %d %s: %v", i, query.Format(q), err)
 		}
@@ -62,9 +63,9 @@ func TestAnswersAgree(t *testing.T) {
 	}
 }
 
-func inMemory(t *testing.T, q *query.Query, recs []flow.Record, since, until int64, l query.Limits) *query.Answer {
+func inMemory(t *testing.T, r *sql.Request, recs []flow.Record) *query.Answer {
 	t.Helper()
-	a, err := query.NewAnswer(q, since, until, l)
+	a, err := query.NewAnswer(r.Query, r.Since, r.Until, r.Limits)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,9 +137,9 @@ func TestManyDistinct(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	since, until := recs[0].Start-1, recs[4999].End+1
-	want := inMemory(t, q, recs, since, until, query.DefaultLimits())
-	got, err := clickhouse.Answer(t.Context(), &cfg, q, since, until, query.DefaultLimits())
+	req := sql.Request{Query: q, Since: recs[0].Start - 1, Until: recs[4999].End + 1, Limits: query.DefaultLimits()}
+	want := inMemory(t, &req, recs)
+	got, err := clickhouse.Answer(t.Context(), &cfg, &req)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	peer "github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/api/flow/flowtest"
@@ -174,6 +175,44 @@ func TestAgainIsOnce(t *testing.T) {
 		if got := number(t, conn, "SELECT sum(bytes) FROM weir."+table); got != bytes {
 			t.Errorf("%s has %d bytes, want %d", table, got, bytes)
 		}
+	}
+}
+
+// TestTheia reads rows as Theia's dashboards do.
+func TestTheia(t *testing.T) {
+	srv := testenv.StartClickHouse(t)
+	r := samples(0, 1)[0]
+	bare := flow.Record{} // what is absent is 0 or empty
+	bare.SetEnd(r.End + 60_000)
+	r.SetEgressNode("node-9")
+	r.SetIngressAction(flow.RuleActionReject)
+	if err := newSink(t, config(srv.Addr), "a").WriteAt(t.Context(), 0, []flow.Record{r, bare}); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := client(t, srv.Addr).Query(t.Context(), `SELECT toString(flowStartSeconds), toString(flowEndSeconds), sourceIP, destinationClusterIP, toString(octetDeltaCount),
+		sourcePodNamespace, toString(ingressNetworkPolicyRuleAction), toString(flowType), tcpState, clusterUUID, egressNodeName, toString(proxySnatPort) FROM weir.flows ORDER BY flowEndSeconds`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got [][]string
+	for rows.Next() {
+		line := make([]string, 12)
+		dest := make([]any, len(line))
+		for i := range line {
+			dest[i] = &line[i]
+		}
+		if err := rows.Scan(dest...); err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, line)
+	}
+	at := func(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.DateTime) }
+	want := [][]string{
+		{at(r.Start), at(r.End), r.SrcIP.String(), r.ClusterIP.String(), fmt.Sprint(r.BytesDelta), r.SrcNS, "3", "2", "ESTABLISHED", r.ClusterID, "node-9", "0"},
+		{at(0), at(bare.End), "", "", "0", "", "0", "0", "", "", "", "0"},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
 	}
 }
 

@@ -163,4 +163,6 @@ func TestKilled(t *testing.T) {
 			t.Errorf("%s = %d, want %d", sql, got, want)
 		}
 	}
+	disk := number(t, conn, "SELECT toUInt64(sum(bytes_on_disk)) FROM system.parts WHERE database = 'weir' AND table = 'weir_flows' AND active")
+	t.Logf("%d bytes a row on disk", disk/uint64(total))
 }

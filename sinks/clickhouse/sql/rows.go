@@ -16,6 +16,8 @@ import (
 	"github.com/weirnet/weir/sinks/clickhouse/ddl"
 )
 
+//go:generate go test . -run ^TestGolden$ -update
+
 // Statement is a SELECT.
 type Statement struct {
 	SQL string
@@ -34,27 +36,32 @@ type compiler struct {
 	where        string
 }
 
-// Compile writes the SELECT for a query over [since, until), milliseconds since the epoch.
-// A list has at most rows rows, groups are at most groups; one more comes of either, so
-// that it can be told.
-func Compile(q *query.Query, table string, since, until int64, rows, groups int) (*Statement, error) {
-	if until <= since || since < 0 {
-		return nil, fmt.Errorf("the range %d to %d is empty or begins before 1970", since, until)
+// Request is a query over [Since, Until), milliseconds since the epoch.
+type Request struct {
+	Query        *query.Query
+	Since, Until int64
+	Limits       query.Limits // of rows and groups; one more comes of either, so that it can be told
+}
+
+// Compile writes the SELECT for a request to a table.
+func Compile(r *Request, table string) (*Statement, error) {
+	if r.Until <= r.Since || r.Since < 0 {
+		return nil, fmt.Errorf("the range %d to %d is empty or begins before 1970", r.Since, r.Until)
 	}
-	plain, err := query.Lower(q.Expr)
+	plain, err := query.Lower(r.Query.Expr)
 	if err != nil {
 		return nil, err
 	}
-	c := &compiler{q: q, table: table, since: since, until: until}
+	c := &compiler{q: r.Query, table: table, since: r.Since, until: r.Until}
 	if c.where, err = condition(plain); err != nil {
 		return nil, err
 	}
 	c.needs(plain)
-	if st := q.Stats(); st != nil {
+	if st := r.Query.Stats(); st != nil {
 		c.every = st.Every.Milliseconds()
-		return c.groups(st, groups), nil
+		return c.groups(st, r.Limits.Groups), nil
 	}
-	return c.list(rows), nil
+	return c.list(r.Limits.Rows), nil
 }
 
 func (c *compiler) need(ids ...flow.FieldID) {
