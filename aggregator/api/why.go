@@ -173,12 +173,13 @@ func listeners(conns []flow.Record) (l why.Listeners) {
 			l.List = append(l.List, why.Listener{
 				Pod: pod, Addr: netip.IPv6Unspecified(), Proto: r.Proto, Port: r.DstPort, Queue: r.DstBacklog, Limit: r.DstBacklogMax, Full: r.DstListen == flow.ListenFull,
 			})
+		case flow.ListenUnknown, flow.ListenNone: // not known ones were left out; none is an empty list
 		case flow.ListenOther:
 			l.Known = false // somebody does, elsewhere: that nobody does cannot be said
 		case flow.ListenLoopback:
 			l.List = append(l.List, why.Listener{Pod: pod, Addr: netip.MustParseAddr("127.0.0.1"), Proto: r.Proto, Port: r.DstPort})
 		}
-		for _, word := range strings.Split(r.DstListens, ", ") {
+		for word := range strings.SplitSeq(r.DstListens, ", ") {
 			p := r.Proto
 			if rest, ok := strings.CutSuffix(word, "/udp"); ok {
 				word, p = rest, cluster.ProtoUDP
