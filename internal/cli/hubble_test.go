@@ -123,7 +123,7 @@ func TestDocsNameHubbleFlags(t *testing.T) {
 			t.Errorf("docs/cli.md does not name --%s of hubble observe", h.name)
 		}
 	}
-	for _, name := range []string{"observe", "query", "top", "ledger", "check", "verify", "version", "completion"} {
+	for _, name := range []string{"observe", "query", "top", "why", "findings", "map", "ledger", "check", "verify", "version", "completion"} {
 		if !strings.Contains(string(b), "`weirctl "+name) {
 			t.Errorf("docs/cli.md does not name weirctl %s", name)
 		}
