@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -170,6 +171,9 @@ func (c *Send) Validate() error {
 	}
 	for i, a := range c.Aggregators {
 		errs = append(errs, hostPort(fmt.Sprintf("aggregators[%d]", i), a))
+		if first := slices.Index(c.Aggregators, a); first < i {
+			errs = append(errs, fmt.Errorf("aggregators[%d]: %s is aggregators[%d] already: name each once", i, a, first))
+		}
 	}
 	switch c.Transport {
 	case "tls":
