@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -30,14 +31,14 @@ func versionCommand(env *Env, c *client) *cobra.Command {
 				}
 				e := json.NewEncoder(env.Out)
 				e.SetIndent("", "  ")
-				return e.Encode(v)
+				return errors.Join(e.Encode(v), err)
 			}
 			fmt.Fprintf(env.Out, "client: %s\n", env.Version)
-			switch {
-			case server != nil:
+			if err != nil {
+				return fmt.Errorf("the server's version: %w (--client does not ask it)", err)
+			}
+			if server != nil {
 				fmt.Fprintf(env.Out, "server: %s\n", clean(server.String()))
-			case err != nil:
-				fmt.Fprintf(env.Out, "server: does not tell: %s\n", clean(err.Error()))
 			}
 			return nil
 		},
