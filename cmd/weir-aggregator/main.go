@@ -128,12 +128,11 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 	web := &api.Server{
 		Listen: cfg.API.Listen, Auth: api.Auth(cfg.API.Auth), MaxClients: cfg.API.Clients, TLS: tls.api,
 		Log: log, Hub: hub, Version: v, Books: books, Minutes: perMinute.last, Coverage: func() api.Coverage { return nodeCoverage(col) },
-		Canaries: func() canary.View { return birds.view(runners) }, NotReady: g.NotReady, Changes: world.changes, Live: live,
+		Canaries: func() canary.View { return birds.view(runners) }, NotReady: g.NotReady, Changes: world.changes, Nodes: nodes(col), Gather: world.gather(col), Live: live,
 	}
 	judge := newVerify(birds, runners, col)
 	web.Verify = judge.list
 	serveQueries(web, &cfg.API, tls, history)
-	web.Nodes, web.Gather = nodes(col), world.gather(col)
 	if err := identify(web, &cfg.API, world); err != nil {
 		return nil, err
 	}
