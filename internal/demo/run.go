@@ -96,10 +96,13 @@ func (v *viewing) run(ctx context.Context) error {
 	if err := get("changes", &changes); err != nil {
 		return err
 	}
-	if err := drain(); err != nil {
+	if err := stopProcesses("weir-agent ", 20*time.Second); err != nil {
 		return err
 	}
-	end([]int{watch.Process.Pid}, time.Second)
+	end([]int{watch.Process.Pid}, 5*time.Second) // while there is somebody to tell it what was lost
+	if err := stopProcesses("weir-aggregator ", 30*time.Second); err != nil {
+		return err
+	}
 	stopCounting()
 	if err := v.t.wait(); err != nil {
 		return err
@@ -198,15 +201,6 @@ func observe(out io.Writer) (*exec.Cmd, error) {
 	}
 	go func() { _ = cmd.Wait() }() // it ends when the demo ends
 	return cmd, nil
-}
-
-// drain stops the agents and then the aggregator, each in good order, so that all
-// they hold arrives.
-func drain() error {
-	if err := stopProcesses("weir-agent ", 20*time.Second); err != nil {
-		return err
-	}
-	return stopProcesses("weir-aggregator ", 30*time.Second)
 }
 
 // verdict prints the books and fails where they do not balance, or a line had a fault.

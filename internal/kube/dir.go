@@ -274,7 +274,7 @@ func (d *Dir) Run(ctx context.Context) error {
 	}
 	defer func() { _ = w.Close() }()
 	if err := w.Add(d.dir); err != nil {
-		return fmt.Errorf("watch %s: %w", d.dir, err)
+		return fmt.Errorf("watch %s: %w: name the directory that holds the Kubernetes YAML", d.dir, err)
 	}
 	objs, err := load(d.dir)
 	if err != nil {
