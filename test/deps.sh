@@ -7,11 +7,7 @@ declare -A package=(
 	[ip]=iproute2 [ss]=iproute2 [nsenter]=util-linux [nft]=nftables [conntrack]=conntrack [ping]=iputils-ping
 	[nfcapd]=nfdump [nfacctd]=pmacct [softflowd]=softflowd [tshark]=tshark
 	[ovs-vsctl]=openvswitch-switch [ovsdb-server]=openvswitch-switch
-<<<<<<< HEAD
-	[g++]=g++ [etcd]=etcd-server [openssl]=openssl [git]=git [promtool]=prometheus
-=======
-	[g++]=g++ [etcd]=etcd-server [openssl]=openssl [git]=git [npm]=npm
->>>>>>> 4910163 (sinks/clickhouse: write flows to ClickHouse, each record once)
+	[g++]=g++ [etcd]=etcd-server [openssl]=openssl [git]=git [npm]=npm [promtool]=prometheus
 )
 missing=()
 for tool in "${!package[@]}"; do
@@ -24,7 +20,7 @@ if [ ${#missing[@]} != 0 ]; then
 		exit 1
 	fi
 	echo "installing ${missing[*]}"
-	export DEBIAN_FRONTEND=noninteractive
+	export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 # no package starts its service
 	apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null 2>&1 ||
 		{ apt-get update -qq && apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null; }
 fi
@@ -37,10 +33,3 @@ if [ "$(uname -m)" = x86_64 ] && ! grep -qs "\"version\": \"$chdb\"" "$engine/no
 	mkdir -p "$engine"
 	npm install --silent --ignore-scripts --no-audit --no-fund --prefix "$engine" "@chdb/lib-linux-x64-gnu@$chdb"
 fi
-<<<<<<< HEAD
-echo "installing ${missing[*]}"
-export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 # no package starts its service
-apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null 2>&1 ||
-	{ apt-get update -qq && apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null; }
-=======
->>>>>>> 4910163 (sinks/clickhouse: write flows to ClickHouse, each record once)
