@@ -30,6 +30,25 @@ import (
 func TestForecastOfAFillingTable(t *testing.T) {
 	testenv.NeedRoot(t)
 	testenv.NeedTool(t, "nft")
+	// A machine that lets this process wait makes no steady rate, and then there is
+	// nothing to compare with: another table is filled.
+	for try := 1; ; try++ {
+		forecast, took, gap := fillTable(t)
+		t.Logf("forecast %d ms, took %d, longest wait between two samples %v", forecast, took, gap)
+		if gap > 250*time.Millisecond && try < 6 {
+			continue
+		}
+		if math.Abs(float64(forecast-took)) > 0.2*float64(took) {
+			t.Errorf("the forecast was %d ms and it took %d: more than a fifth off", forecast, took)
+		}
+		return
+	}
+}
+
+// fillTable fills the table of a new namespace, and gives what was forecast at two
+// fifths, what it took from there, and the longest time without a sample, all in ms.
+func fillTable(t *testing.T) (forecast, took int64, gap time.Duration) {
+	t.Helper()
 	runtime.LockOSThread()
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		t.Fatalf("new network namespace: %v", err)
@@ -48,7 +67,7 @@ func TestForecastOfAFillingTable(t *testing.T) {
 	began := time.Now()
 	made := 0
 	var told time.Time // when the forecast was made
-	var forecast int64 // ms from then
+	last := began
 	for made < capacity {
 		for due := int(time.Since(began).Seconds() * perSecond); made < min(due, capacity); made++ {
 			src := netip.AddrFrom4([4]byte{10, 9, byte(made >> 8), byte(made)})
@@ -62,7 +81,9 @@ func TestForecastOfAFillingTable(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f.Add(pressure.Sample{AtMs: time.Now().UnixMilli(), Count: s.Count, Max: capacity})
+		now := time.Now()
+		gap, last = max(gap, now.Sub(last)), now
+		f.Add(pressure.Sample{AtMs: now.UnixMilli(), Count: s.Count, Max: capacity})
 		if st := f.State(); told.IsZero() && s.Count >= capacity*2/5 {
 			if !st.Known || st.FullInMs <= 0 {
 				t.Fatalf("no forecast at %d entries: %+v", s.Count, st)
@@ -71,14 +92,11 @@ func TestForecastOfAFillingTable(t *testing.T) {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	took := time.Since(told).Milliseconds()
-	t.Logf("forecast %d ms, took %d", forecast, took)
-	if math.Abs(float64(forecast-took)) > 0.2*float64(took) {
-		t.Errorf("the forecast was %d ms and it took %d: more than a fifth off", forecast, took)
-	}
+	took = time.Since(told).Milliseconds()
 	if s, err := conntrack.ReadSysctls(""); err != nil || s.Count < capacity {
 		t.Errorf("the kernel holds %d entries (%v), want %d", s.Count, err, capacity)
 	}
+	return forecast, took, gap
 }
 
 // TestOwnersOfTheTable: the largest clients and servers of a recorded node are named,
