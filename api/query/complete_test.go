@@ -37,7 +37,7 @@ func TestComplete(t *testing.T) {
 		{"outcome = refused and not port = 53 and src.ns in (bank, sh", `shop "sh op"`, "src.ns^sh where outcome = refused not dst.port = 53"},
 		{"outcome = refused or ns = sh", `shop "sh op"`, "ns^sh"},
 		{`src.ns = "sh o`, `"sh op"`, "src.ns^sh o"},
-		{"shop ha", "half has", ""},
+		{"shop ha", "half handed_over has", ""},
 		{"| st", "stats", ""},
 		{"shop | stats co", "conns", ""},
 		{"shop | stats conns ", "by every |", ""},
