@@ -110,7 +110,7 @@ func policyDenies(f *Facts, m *mix) *Finding {
 	x := &Finding{
 		Cause: CausePolicyDenies, Claim: fmt.Sprintf("NetworkPolicy denies %s -> %s: %s", f.Src, f.Dst, why),
 		Evidence: []string{"evaluated from the policies' texts, not observed"},
-		Next:     "change the policy, and see what else that does: weirctl simulate -f policy.yaml --since 24h",
+		Next:     "change the policy; what else it denies: weirctl query 'policy.eval = denied | stats conns by src.workload, dst.workload, dst.port'",
 	}
 	if m.failed > 0 {
 		x.Evidence = append(x.Evidence, m.text(m.failed)+" failed: "+m.words())

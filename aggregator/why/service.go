@@ -137,10 +137,18 @@ func (f *Facts) target(m *mix) (proto uint8, port uint16) {
 	return proto, f.Port
 }
 
+// throughService says whether the port that was asked for is the server's, which
+// connections reached through another port of the Service.
+func throughService(f *Facts) bool {
+	return judged(f.Conns, func(r *flow.Record) bool {
+		return r.DstPort == f.Port && r.Has.Has(flow.FSvcPort) && r.SvcPort != f.Port
+	}) != nil
+}
+
 // wrongPort: what was dialled is no port of the Service, or the Service sends it to
 // a port at which nobody listens while the server listens elsewhere.
 func wrongPort(f *Facts, m *mix) *Finding {
-	if s := f.Service; s != nil && f.Port != 0 && len(s.Ports) > 0 && !slices.ContainsFunc(s.Ports, func(p cluster.Port) bool { return p.Number == f.Port }) {
+	if s := f.Service; s != nil && f.Port != 0 && len(s.Ports) > 0 && !throughService(f) && !slices.ContainsFunc(s.Ports, func(p cluster.Port) bool { return p.Number == f.Port }) {
 		var have []string
 		for _, p := range s.Ports {
 			have = append(have, fmt.Sprint(p.Number))

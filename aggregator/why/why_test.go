@@ -88,6 +88,9 @@ var stories = []struct {
 		Port: 443, Service: service, Conns: times(31, conn(flow.OutcomeRefused)), Listeners: Listeners{true, []Listener{listen("::", 8080)}},
 		Changes: []cluster.Change{{TimeMs: t0 - 60_000, Kind: cluster.ChangeRollout, Namespace: "shop", Object: "Deployment/pay", What: "rolled out pay-2: image pay:2, port 8080, was image pay:1, port 8443"}},
 	}, []Cause{CauseWrongPort, CauseRecentlyChanged}},
+	{"the endpoint's port, asked for beside its Service", Facts{
+		Port: 8443, Service: service, Conns: times(3, conn(flow.OutcomeOK, func(r *flow.Record) { r.SetSvcPort(443) })),
+	}, []Cause{CauseAllWell}},
 	{"wrong port of the Service", Facts{Port: 8443, Service: service}, []Cause{CauseWrongPort, CauseNotSeen}},
 	{"nothing listens", Facts{Conns: times(3, conn(flow.OutcomeRefused)), Listeners: Listeners{Known: true}}, []Cause{CauseNothingListens}},
 	{"nothing listens, sockets were not looked at", Facts{Conns: times(3, conn(flow.OutcomeRefused))}, []Cause{CauseNothingListens}},
