@@ -4,12 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"regexp"
-	"strings"
 	"time"
 
 	"github.com/weirnet/weir/sinks/clickhouse/ddl"
+	"github.com/weirnet/weir/sinks/remote"
 )
 
 // Config is one database of one ClickHouse.
@@ -68,15 +67,7 @@ func (c *Config) Validate() error {
 	if c.Cluster != "" && !nameForm.MatchString(c.Cluster) {
 		errs = append(errs, fmt.Errorf("cluster: %q is no name: use letters, digits and _", c.Cluster))
 	}
-	if c.PasswordFile != "" && c.PasswordEnv != "" {
-		errs = append(errs, errors.New("passwordFile, passwordEnv: give one of them"))
-	}
-	if (c.CertFile == "") != (c.KeyFile == "") {
-		errs = append(errs, errors.New("cert, key: give both or none"))
-	}
-	if !c.TLS && (c.CAFile != "" || c.CertFile != "" || c.ServerName != "") {
-		errs = append(errs, errors.New("tls: is off, and ca, cert or serverName are given: set tls: true"))
-	}
+	errs = append(errs, c.password().Validate(), c.tls().Validate())
 	switch c.Compression {
 	case "lz4", "zstd", "none":
 	default:
@@ -99,21 +90,10 @@ func (c *Config) Layout() ddl.Layout {
 	return ddl.Layout{Database: c.Database, Retention: c.Retention, Cluster: c.Cluster}
 }
 
-// password reads the reference.
-func (c *Config) password() (string, error) {
-	switch {
-	case c.PasswordFile != "":
-		b, err := os.ReadFile(c.PasswordFile)
-		if err != nil {
-			return "", fmt.Errorf("passwordFile: %w", err)
-		}
-		return strings.TrimRight(string(b), "\r\n"), nil
-	case c.PasswordEnv != "":
-		p, ok := os.LookupEnv(c.PasswordEnv)
-		if !ok {
-			return "", fmt.Errorf("passwordEnv: the environment has no %s", c.PasswordEnv)
-		}
-		return p, nil
-	}
-	return "", nil
+func (c *Config) password() remote.Secret {
+	return remote.Secret{Name: "password", File: c.PasswordFile, Env: c.PasswordEnv}
+}
+
+func (c *Config) tls() remote.TLS {
+	return remote.TLS{On: c.TLS, CA: c.CAFile, Cert: c.CertFile, Key: c.KeyFile, ServerName: c.ServerName}
 }

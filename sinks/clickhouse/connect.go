@@ -2,12 +2,9 @@ package clickhouse
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"time"
 
 	"github.com/ClickHouse/ch-go"
@@ -19,39 +16,14 @@ import (
 // client beneath it, as that takes columns as they are: clickhouse-go's batches box each
 // value of a LowCardinality column, in a call of Append for the whole column as well.
 
-func (c *Config) tls() (*tls.Config, error) {
-	if !c.TLS {
-		return nil, nil
-	}
-	tc := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.ServerName}
-	if c.CAFile != "" {
-		pem, err := os.ReadFile(c.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("ca: %w", err)
-		}
-		tc.RootCAs = x509.NewCertPool()
-		if !tc.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("ca: %s holds no certificate in PEM", c.CAFile)
-		}
-	}
-	if c.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("cert %s, key %s: %w", c.CertFile, c.KeyFile, err)
-		}
-		tc.Certificates = []tls.Certificate{pair}
-	}
-	return tc, nil
-}
-
 // open gives a connection for statements to the first host that answers. The caller
 // closes it.
 func (c *Config) open() (driver.Conn, error) {
-	pass, err := c.password()
+	pass, err := c.password().Read()
 	if err != nil {
 		return nil, err
 	}
-	tc, err := c.tls()
+	tc, err := c.tls().Config()
 	if err != nil {
 		return nil, err
 	}
@@ -66,11 +38,11 @@ func (c *Config) open() (driver.Conn, error) {
 
 // dial connects to one host for inserts.
 func (c *Config) dial(ctx context.Context, host string) (*ch.Client, error) {
-	pass, err := c.password()
+	pass, err := c.password().Read()
 	if err != nil {
 		return nil, err
 	}
-	tc, err := c.tls()
+	tc, err := c.tls().Config()
 	if err != nil {
 		return nil, err
 	}
@@ -129,16 +101,9 @@ func (c *Config) explain(err error) error {
 	if err == nil {
 		return nil
 	}
-	ref := "no password is configured"
-	switch {
-	case c.PasswordFile != "":
-		ref = "check the password in " + c.PasswordFile
-	case c.PasswordEnv != "":
-		ref = "check the password in the variable " + c.PasswordEnv
-	}
 	switch codeOf(err) {
 	case codeAuthentication:
-		return fmt.Errorf("the server refuses user %q: %s: %w", c.Username, ref, err)
+		return fmt.Errorf("the server refuses user %q: %s: %w", c.Username, c.password().Advice(), err)
 	case codeAccessDenied:
 		return fmt.Errorf("user %q may not do this: grant it CREATE, ALTER, INSERT and SELECT on %s.*, or set schema: check and let an administrator make the tables: %w", c.Username, c.Database, err)
 	case codeUnknownTable, codeUnknownDatabase:
