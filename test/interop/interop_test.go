@@ -211,7 +211,16 @@ func TestNfacctdReadsOurs(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop := start(t, nfacctd, "-f", conf)
-	listening(t, port)
+	// Its core takes messages before its plugin waits for any, and then wakes it never:
+	// the first purge, of nothing, says that the plugin does.
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if b, _ := os.ReadFile(logs); bytes.Contains(b, []byte("Purging cache - END")) { // not there yet
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("nfacctd's plugin does not start")
+		}
+	}
 	send(t, port)
 	var got []string
 	for deadline := time.Now().Add(30 * time.Second); len(got) < records && time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
