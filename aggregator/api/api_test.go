@@ -43,11 +43,11 @@ func server(t *testing.T, ring int) (*Server, *httptest.Server) {
 			if last == 60 {
 				return nil
 			}
-			return []ledger.MinuteBook{{Process: fmt.Sprintf("node-%d", last)}}
+			return []ledger.MinuteBook{{Process: fmt.Sprintf("node-%d", last), Stages: []ledger.MinuteLine{}}}
 		},
 		NotReady: func() []string { return nil },
 	}
-	h := httptest.NewServer(s.Handler())
+	h := httptest.NewServer(described(t).Watch(s.Handler(), func(err error) { t.Error(err) }))
 	t.Cleanup(h.Close)
 	return s, h
 }

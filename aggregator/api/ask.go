@@ -2,11 +2,9 @@ package api
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/weirnet/weir/api/query"
@@ -30,13 +28,8 @@ type asking struct {
 
 // inquire begins an answer that rests on queries: it reads the range and takes a place,
 // which done gives back. Where ok is false the request has been answered.
-func (s *Server) inquire(w http.ResponseWriter, r *http.Request, params ...string) (a *asking, done func(), ok bool) {
-	v := r.URL.Query()
-	if err := known(v, append(params, "since", "until")); err != nil {
-		fail(w, http.StatusBadRequest, err.Error())
-		return nil, nil, false
-	}
-	since, until, err := parseRange(v, time.Now())
+func (s *Server) inquire(w http.ResponseWriter, r *http.Request) (a *asking, done func(), ok bool) {
+	since, until, err := parseRange(r.URL.Query(), time.Now())
 	if err != nil {
 		fail(w, http.StatusBadRequest, err.Error())
 		return nil, nil, false
@@ -48,20 +41,6 @@ func (s *Server) inquire(w http.ResponseWriter, r *http.Request, params ...strin
 	s.Stats.Queries.Add(1)
 	a = &asking{s: s, r: r, basis: Basis{Since: time.UnixMilli(since).UTC(), Until: time.UnixMilli(until).UTC()}}
 	return a, leave, true
-}
-
-// known refuses parameters that are not in the list, and those given twice.
-func known(v url.Values, params []string) error {
-	for k, list := range v {
-		if !slices.Contains(params, k) {
-			slices.Sort(params)
-			return fmt.Errorf("unknown parameter %q: use %s", k, strings.Join(params, ", "))
-		}
-		if len(list) > 1 {
-			return fmt.Errorf("%s: it is given %d times: give it once", k, len(list))
-		}
-	}
-	return nil
 }
 
 // ask answers one query over a range, over all aggregators.

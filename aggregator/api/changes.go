@@ -42,13 +42,6 @@ func (q *ChangeQuery) Wants(c *cluster.Change) bool {
 }
 
 func parseChanges(v url.Values, now time.Time) (q ChangeQuery, err error) {
-	for k := range v {
-		switch k {
-		case "since", "until", "kind", "ns", "limit":
-		default:
-			return q, fmt.Errorf("unknown parameter %q: use since, until, kind, ns and limit", k)
-		}
-	}
 	q = ChangeQuery{FromMs: now.Add(-changesSince).UnixMilli(), ToMs: now.UnixMilli() + 1, Limit: changesLimit, Kinds: v["kind"], Namespaces: v["ns"]}
 	for _, x := range []struct {
 		key  string

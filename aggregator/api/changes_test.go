@@ -46,7 +46,7 @@ func TestChanges(t *testing.T) {
 		{"since=1h&until=2h", 400, "until: it is before since"},
 		{"since=noon", 400, `since: "noon" is no time`},
 		{"limit=0", 400, `limit: "0" is out of range`},
-		{"namespace=x", 400, `unknown parameter "namespace": use since, until, kind, ns and limit`},
+		{"namespace=x", 400, `unknown parameter "namespace": use since, until, kind, ns, limit`},
 	} {
 		code, body := get(t, h.URL+"/api/v1/changes?"+c.query)
 		if code != 200 {

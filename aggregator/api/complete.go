@@ -20,14 +20,6 @@ const completeTimeout = 2 * time.Second
 // complete answers text, cursor (a byte offset; the end if left out), since and until.
 func (s *Server) complete(w http.ResponseWriter, r *http.Request) {
 	v := r.URL.Query()
-	for k := range v {
-		switch k {
-		case "text", "cursor", "since", "until":
-		default:
-			fail(w, http.StatusBadRequest, fmt.Sprintf("unknown parameter %q: use text, cursor, since and until", k))
-			return
-		}
-	}
 	text := v.Get("text")
 	if len(text) > query.MaxText {
 		fail(w, http.StatusBadRequest, fmt.Sprintf("text: %d bytes are too long: at most %d", len(text), query.MaxText))

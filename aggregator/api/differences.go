@@ -38,7 +38,7 @@ func (s *Server) differences(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, "q: it names the region that is compared with the rest, as in q=outcome != ok")
 		return
 	}
-	a, done, ok := s.inquire(w, r, "q")
+	a, done, ok := s.inquire(w, r)
 	if !ok {
 		return
 	}

@@ -76,13 +76,6 @@ func (q *request) matches(r *flow.Record) bool {
 // parseQuery reads query=CONDITION, where=TERM (repeated), last=N, since=DURATION or RFC 3339, and
 // follow=BOOL.
 func parseQuery(v url.Values, now time.Time) (q request, err error) {
-	for k := range v {
-		switch k {
-		case "query", "where", "last", "since", "follow":
-		default:
-			return q, fmt.Errorf("unknown parameter %q: use query, where, last, since and follow", k)
-		}
-	}
 	if len(v["where"]) > 256 {
 		return q, fmt.Errorf("where: %d terms are too many: give at most 256", len(v["where"]))
 	}

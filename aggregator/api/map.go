@@ -66,7 +66,7 @@ func (s *Server) topology(w http.ResponseWriter, r *http.Request) {
 		failQuery(w, err)
 		return
 	}
-	a, done, ok := s.inquire(w, r, "q", "level", "compare")
+	a, done, ok := s.inquire(w, r)
 	if !ok {
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -63,7 +64,18 @@ type Tail struct {
 	Partial []query.Missing `json:"partial,omitempty"`
 }
 
+// TailLine is the line that a Tail stands in.
+type TailLine struct {
+	Weir Tail `json:"weir"`
+}
+
 const maxBody = 64 << 10
+
+// askedParams are what parseAsked reads; the last two are for aggregators.
+const askedParams = "q since until limit -part -visible*"
+
+// partMedia tells a part of an answer, for another aggregator, from an answer.
+const partMedia = "application/vnd.weir.part+json"
 
 // parseAsked reads q, since, until and limit of a URL or a form.
 func (s *Server) parseAsked(r *http.Request, now time.Time) (a asked, err error) {
@@ -80,12 +92,8 @@ func (s *Server) parseAsked(r *http.Request, now time.Time) (a asked, err error)
 		for k, vs := range form {
 			v[k] = append(v[k], vs...)
 		}
-	}
-	for k := range v {
-		switch k {
-		case "q", "since", "until", "limit", "part", "visible":
-		default:
-			return a, fmt.Errorf("unknown parameter %q: use q, since, until and limit", k)
+		if err := known(maps.Clone(v), askedParams); err != nil {
+			return a, err
 		}
 	}
 	if a.query, err = query.Parse(v.Get("q")); err != nil {
@@ -231,7 +239,7 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request) {
 	rc := http.NewResponseController(w)
 	_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout)) // a response that cannot have one has none
 	if req.part {
-		reply(w, http.StatusOK, a.Part())
+		replyAs(w, partMedia, http.StatusOK, a.Part())
 		return
 	}
 	res, err := a.Result(req.limit)
@@ -281,7 +289,5 @@ func streamResult(w http.ResponseWriter, rc *http.ResponseController, a *query.A
 		}
 	}
 	tail := Tail{End: true, Rows: len(res.Rows), Cut: res.Cut, Scanned: res.Scanned, TookMs: float64(res.Took.Microseconds()) / 1000, Partial: res.Partial}
-	_ = enc.Encode(struct {
-		Weir Tail `json:"weir"`
-	}{tail})
+	_ = enc.Encode(TailLine{tail})
 }

@@ -13,8 +13,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -154,7 +156,7 @@ func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	var paths []string
 	for _, x := range s.routes() {
-		h := x.handle
+		h := x.checked()
 		if x.whole {
 			h = wholeCluster(h)
 		}
@@ -207,30 +209,72 @@ const prefix = "/api/v1/"
 // route is one operation of the API.
 type route struct {
 	method, path string
-	whole        bool // for callers who see the whole cluster
+	whole        bool   // for callers who see the whole cluster
+	params       string // that may be given: once, with a star several times, with a minus not told
 	handle       http.HandlerFunc
 }
 
 // routes are all operations; openapi.json describes each.
 func (s *Server) routes() []route {
 	return []route{
-		{"GET", "flows", false, s.flows},
-		{"GET", "query", false, s.query},
-		{"POST", "query", false, s.query},
-		{"GET", "complete", false, s.complete},
-		{"GET", "findings", false, s.findings},
-		{"GET", "map", false, s.topology},
-		{"GET", "why", false, s.why},
-		{"GET", "differences", false, s.differences},
-		{"GET", "changes", false, s.changes},
-		{"GET", "ledger", true, func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, s.Books()) }},
-		{"GET", "ledger/minutes", true, s.minutes},
-		{"GET", "coverage", true, s.coverage},
-		{"GET", "canaries", true, s.canaries},
-		{"GET", "verify", true, s.verify},
-		{"GET", "fields", false, func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, fields()) }},
-		{"GET", "version", false, func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, s.Version) }},
-		{"GET", "health", false, s.health},
+		{"GET", "flows", false, "query where* last since follow", s.flows},
+		{"GET", "query", false, askedParams, s.query},
+		{"POST", "query", false, askedParams, s.query},
+		{"GET", "complete", false, "text cursor since until", s.complete},
+		{"GET", "findings", false, "since until", s.findings},
+		{"GET", "map", false, "q level compare since until", s.topology},
+		{"GET", "why", false, "src dst port since until", s.why},
+		{"GET", "differences", false, "q since until", s.differences},
+		{"GET", "changes", false, "since until kind* ns* limit", s.changes},
+		{"GET", "ledger", true, "", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, s.Books()) }},
+		{"GET", "ledger/minutes", true, "last", s.minutes},
+		{"GET", "coverage", true, "", s.coverage},
+		{"GET", "canaries", true, "", s.canaries},
+		{"GET", "verify", true, "", s.verify},
+		{"GET", "fields", false, "", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, fields()) }},
+		{"GET", "version", false, "", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, s.Version) }},
+		{"GET", "health", false, "", s.health},
+		{"GET", "openapi.json", false, "", openapi},
+	}
+}
+
+// checked refuses parameters that the operation does not have, and those given twice.
+func (x *route) checked() http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		v, err := url.ParseQuery(r.URL.RawQuery)
+		if err == nil {
+			err = known(v, x.params)
+		}
+		if err != nil {
+			fail(w, http.StatusBadRequest, err.Error())
+			return
+		}
+		x.handle(w, r)
+	}
+}
+
+// known refuses parameters that are not in the list, and those given twice.
+func known(v url.Values, params string) error {
+	var told []string
+	for p := range strings.FieldsSeq(params) {
+		name, often := strings.CutSuffix(p, "*")
+		name, quiet := strings.CutPrefix(name, "-")
+		if !quiet {
+			told = append(told, name)
+		}
+		if n := len(v[name]); n > 1 && !often {
+			return fmt.Errorf("%s: it is given %d times: give it once", name, n)
+		}
+		delete(v, name)
+	}
+	rest := slices.Sorted(maps.Keys(v))
+	switch {
+	case len(rest) == 0:
+		return nil
+	case len(told) == 0:
+		return fmt.Errorf("unknown parameter %q: there are none here", rest[0])
+	default:
+		return fmt.Errorf("unknown parameter %q: use %s", rest[0], strings.Join(told, ", "))
 	}
 }
 
@@ -301,8 +345,10 @@ func loopbackHost(hostport string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-func reply(w http.ResponseWriter, code int, v any) {
-	w.Header().Set("Content-Type", "application/json")
+func reply(w http.ResponseWriter, code int, v any) { replyAs(w, "application/json", code, v) }
+
+func replyAs(w http.ResponseWriter, media string, code int, v any) {
+	w.Header().Set("Content-Type", media)
 	w.WriteHeader(code)
 	_ = json.NewEncoder(w).Encode(v) // the client went away
 }

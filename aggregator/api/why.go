@@ -96,7 +96,7 @@ func (s *Server) why(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	a, done, ok := s.inquire(w, r, "src", "dst", "port")
+	a, done, ok := s.inquire(w, r)
 	if !ok {
 		return
 	}

@@ -112,7 +112,7 @@ func TestWhyFindingsAndMap(t *testing.T) {
 		"why?src=cart":                      "dst: it names nothing",
 		"why?src=Shop/cart&dst=a":           `src: \"Shop\" is no namespace`,
 		"why?src=a&dst=b&port=0":            "port:",
-		"why?src=a&dst=b&q=x":               `unknown parameter \"q\": use dst, port, since, src, until`,
+		"why?src=a&dst=b&q=x":               `unknown parameter \"q\": use src, dst, port, since, until`,
 		"map?level=cluster":                 "use namespace, workload or pod",
 		"map?q=outcom=ok":                   `"near":"outcome"`,
 		"map?compare=maybe":                 "compare:",

@@ -11,12 +11,14 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weirnet/weir/aggregator/api"
+	"github.com/weirnet/weir/aggregator/api/apitest"
 	"github.com/weirnet/weir/aggregator/store"
 	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/api/flow/flowtest"
@@ -133,12 +135,24 @@ func site(t *testing.T, recs []flow.Record) http.Handler {
 
 var took = regexp.MustCompile(`"took_(ms|ns)":[0-9.e+-]+`)
 
+// described is the API's own description, to hold answers against.
+var described = sync.OnceValue(func() *apitest.Document {
+	d, err := apitest.Parse(api.Document())
+	if err != nil {
+		panic(err)
+	}
+	return d
+})
+
 func call(t *testing.T, h http.Handler, token, path string, v url.Values) (int, string) {
 	t.Helper()
 	req := httptest.NewRequest(http.MethodGet, "/api/v1/"+path+"?"+v.Encode(), nil)
 	req.Header.Set("Authorization", "Bearer "+token)
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, req)
+	if err := described().Check(req.Method, req.URL.String(), w.Code, w.Header(), w.Body.Bytes()); err != nil {
+		t.Error(err)
+	}
 	return w.Code, took.ReplaceAllString(w.Body.String(), `"took":0`)
 }
 

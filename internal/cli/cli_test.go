@@ -17,6 +17,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/weirnet/weir/aggregator/api"
+	"github.com/weirnet/weir/aggregator/api/apitest"
 	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/api/query"
 	"github.com/weirnet/weir/exporter/coverage"
@@ -113,7 +114,9 @@ func serve(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) < 2 || args[1] != "ring" {
 		s.Engine = &memory{s.Hub}
 	}
-	h := httptest.NewServer(s.Handler())
+	doc, err := apitest.Parse(api.Document())
+	ts.Check(err)
+	h := httptest.NewServer(doc.Watch(s.Handler(), func(err error) { log.Fatal(err) })) // what the scripts rest on is wrong
 	ts.Defer(h.Close)
 	ts.Setenv("WEIR_SERVER", h.URL)
 }
