@@ -79,6 +79,9 @@ func (s *Store) join(ctx context.Context, run []*part) error {
 			pieces = append(pieces, piece{run[i], f, g})
 		}
 	}
+	for _, r := range run {
+		meta.Again += r.meta.Again
+	}
 	p.meta = meta
 	err := s.create(p, func(out *os.File) error { return s.joinInto(ctx, out, p, pieces) })
 	if err != nil {
@@ -108,27 +111,21 @@ type piece struct {
 	group int
 }
 
-// joinInto writes pieces as row groups of up to groupRows, and says in p what came of it.
+// joinInto writes pieces as row groups, kind by kind, and says in p what came of it.
 func (s *Store) joinInto(ctx context.Context, out *os.File, p *part, pieces []piece) error {
 	var fields []flow.FieldID
-	var groups [][]piece
-	rows := 0
 	for _, x := range pieces {
 		fields = append(fields, x.file.Fields()...)
-		n := x.file.Groups[x.group].Rows
-		if len(groups) == 0 || rows+n > groupRows {
-			groups, rows = append(groups, nil), 0
-		}
-		rows += n
-		groups[len(groups)-1] = append(groups[len(groups)-1], x)
 	}
 	w, err := segment.NewWriter(out, fields)
 	if err != nil {
 		return err
 	}
-	for _, pieces := range groups {
-		if err := s.joinGroup(ctx, w, pieces); err != nil {
-			return err
+	for _, kind := range []segment.Kind{segment.Sole, segment.Rows} {
+		for _, run := range runs(pieces, kind) {
+			if err := s.joinGroup(ctx, w, run, kind); err != nil {
+				return err
+			}
 		}
 	}
 	p.size, err = w.Close(p.meta)
@@ -136,8 +133,32 @@ func (s *Store) joinInto(ctx context.Context, out *os.File, p *part, pieces []pi
 	return err
 }
 
-func (s *Store) joinGroup(ctx context.Context, w *segment.Writer, pieces []piece) error {
-	g := segment.Group{Min: pieces[0].file.Groups[pieces[0].group].Min, Max: pieces[0].file.Groups[pieces[0].group].Max}
+// copyRows are so many rows that a row group is taken over as it is.
+const copyRows = groupRows / 4
+
+// runs puts neighbours of a kind together up to the size of a row group.
+func runs(pieces []piece, kind segment.Kind) (list [][]piece) {
+	room := 0
+	for _, x := range pieces {
+		g := x.file.Groups[x.group]
+		if g.Kind != kind {
+			continue
+		}
+		if g.Rows > room || g.Rows >= copyRows {
+			list, room = append(list, nil), groupRows
+		}
+		room -= g.Rows
+		if g.Rows >= copyRows {
+			room = 0
+		}
+		list[len(list)-1] = append(list[len(list)-1], x)
+	}
+	return list
+}
+
+func (s *Store) joinGroup(ctx context.Context, w *segment.Writer, pieces []piece, kind segment.Kind) error {
+	g := pieces[0].file.Groups[pieces[0].group]
+	g = segment.Group{Min: g.Min, Max: g.Max, Kind: kind}
 	for _, x := range pieces {
 		o := x.file.Groups[x.group]
 		g.Rows += o.Rows
@@ -147,21 +168,34 @@ func (s *Store) joinGroup(ctx context.Context, w *segment.Writer, pieces []piece
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		cols := make([]*column.Column, len(pieces))
-		rows := make([]int, len(pieces))
-		for i, x := range pieces {
-			c, err := x.file.Column(x.group, f)
-			if err != nil {
-				if errors.Is(err, segment.ErrCorrupt) {
-					s.drop(x.part, err)
-				}
-				return fmt.Errorf("join: %w", err)
-			}
-			cols[i], rows[i] = c, x.file.Groups[x.group].Rows
-		}
-		if err := w.WriteColumn(column.Concat(f, cols, rows), g.Rows); err != nil {
-			return err
+		if err := s.joinColumn(w, f, pieces, g.Rows); err != nil {
+			return fmt.Errorf("join: %w", err)
 		}
 	}
 	return w.EndGroup(g)
+}
+
+func (s *Store) joinColumn(w *segment.Writer, f flow.FieldID, pieces []piece, total int) error {
+	var bad *part
+	err := func() error {
+		if len(pieces) == 1 {
+			bad = pieces[0].part
+			return w.CopyColumn(pieces[0].file, pieces[0].group)
+		}
+		cols := make([]*column.Column, len(pieces))
+		rows := make([]int, len(pieces))
+		for i, x := range pieces {
+			bad = x.part
+			c, err := x.file.Column(x.group, f)
+			if err != nil {
+				return err
+			}
+			cols[i], rows[i] = c, x.file.Groups[x.group].Rows
+		}
+		return w.WriteColumn(column.Concat(f, cols, rows), total)
+	}()
+	if errors.Is(err, segment.ErrCorrupt) {
+		s.drop(bad, err)
+	}
+	return err
 }

@@ -24,7 +24,7 @@ const groupRows = 1 << 18
 func DefaultConfig() Config {
 	return Config{
 		Memory: 512 << 20, MaxBytes: 20 << 30, MaxAge: 7 * 24 * time.Hour,
-		HeadRows: 1 << 17, HeadAge: 10 * time.Minute, FileRows: 1 << 20,
+		HeadRows: groupRows, HeadAge: 10 * time.Minute, FileRows: 1 << 20,
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/weirnet/weir/aggregator/store/column"
 	"github.com/weirnet/weir/aggregator/store/segment"
 	"github.com/weirnet/weir/api/flow"
 )
@@ -184,23 +183,23 @@ func (s *Store) drop(p *part, cause error) {
 
 // writePart writes the head's rows as a new segment and syncs it. What fails leaves no
 // file.
-func (s *Store) writePart(b *column.Block, h *head) (*part, error) {
+func (s *Store) writePart(blocks []kindBlock, h *head) (*part, error) {
 	var fields []flow.FieldID
-	for f, c := range b.Cols {
-		if c != nil {
-			fields = append(fields, flow.FieldID(f))
-		}
+	for _, b := range blocks {
+		fields = append(fields, b.Fields()...)
 	}
 	n := s.seq + 1
 	p := &part{lo: n, hi: n, hour: h.hour, path: s.partPath(h.hour, n, n)}
-	meta := segment.Meta{Spool: s.spool, From: h.from, To: h.to}
+	meta := segment.Meta{Spool: s.spool, From: h.from, To: h.to, Again: h.again}
 	return p, s.create(p, func(f *os.File) error {
 		w, err := segment.NewWriter(f, fields)
 		if err != nil {
 			return err
 		}
-		if err := w.WriteBlock(b, runtime.GOMAXPROCS(0)); err != nil {
-			return err
+		for _, b := range blocks {
+			if err := w.WriteBlock(b.Block, b.kind, runtime.GOMAXPROCS(0)); err != nil {
+				return err
+			}
 		}
 		p.size, err = w.Close(meta)
 		meta.Groups = w.Groups()

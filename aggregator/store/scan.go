@@ -35,6 +35,7 @@ type View struct {
 	bytes   atomic.Int64
 	mu      sync.Mutex
 	damaged map[*part]bool
+	again   bool // a record may be of a connection of which one was said to be the only one
 }
 
 // View opens what may have records of the time from..to (ms, to exclusive). Done gives
@@ -50,12 +51,13 @@ func (s *Store) View(from, to int64) *View {
 				v.Oldest = m.Min
 			}
 			if m.Min < to && m.Max >= from {
-				v.units = append(v.units, unit{part: p, group: g, rows: m.Rows, lo: m.Min, hi: m.Max})
+				v.units = append(v.units, unit{part: p, group: g, kind: m.Kind, rows: m.Rows, lo: m.Min, hi: m.Max})
 			}
 		}
 		if len(v.units) > n {
 			p.refs++
 			v.held = append(v.held, p)
+			v.again = v.again || p.meta.Again > 0
 		}
 	}
 	if b := s.head.rows.Snapshot(); b.Rows > 0 {
@@ -63,6 +65,7 @@ func (s *Store) View(from, to int64) *View {
 			v.Oldest = b.Min
 		}
 		if b.Overlaps(from, to) {
+			v.again = v.again || s.head.again > 0
 			v.units = append(v.units, unit{head: b, rows: b.Rows, lo: b.Min, hi: b.Max})
 		}
 	}
@@ -78,6 +81,27 @@ func (v *View) BlockRows(i int) int { return v.units[i].rows }
 
 // Span is the time that block i speaks of, ms, both inclusive.
 func (v *View) Span(i int) (lo, hi int64) { return v.units[i].lo, v.units[i].hi }
+
+// Kind says what the rows of block i are. Where a record in the range puts in doubt that
+// others are the only ones of their connections, no block is of kind segment.Sole.
+func (v *View) Kind(i int) segment.Kind {
+	if k := v.units[i].kind; k != segment.Sole || !v.again {
+		return k
+	}
+	return segment.Rows
+}
+
+// Also tells the view of records that stand beside the history.
+func (v *View) Also(live []flow.Record) {
+	v.s.mu.Lock()
+	defer v.s.mu.Unlock()
+	for i := range live {
+		if v.again {
+			return
+		}
+		v.again = v.s.seen.contradicts(&live[i])
+	}
+}
 
 // Block reads the columns of fields of block i, from memory where they are there. A block
 // of a damaged segment is nil; the segment is set aside and counted.
@@ -117,6 +141,7 @@ func (v *View) Done() Scanned {
 type unit struct {
 	part  *part
 	group int
+	kind  segment.Kind
 	rows  int
 	lo    int64
 	hi    int64

@@ -28,6 +28,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/weirnet/weir/aggregator/store/column"
+	"github.com/weirnet/weir/aggregator/store/segment"
 	"github.com/weirnet/weir/api/flow"
 )
 
@@ -53,6 +54,7 @@ type Store struct {
 	seq   uint64 // number of the newest part
 	files int    // open ones
 	cache cache
+	seen  *seen
 
 	Stats Stats
 }
@@ -70,6 +72,9 @@ type Stats struct {
 // head are the rows that are in memory only.
 type head struct {
 	rows     *column.Builder
+	alone    []int32   // rows that are the only one of their connection
+	others   []int32   // the rest
+	again    int       // see segment.Meta
 	from, to uint64    // positions
 	hour     time.Time // in which it was begun
 	born     time.Time
@@ -87,7 +92,7 @@ func New(cfg Config, deps Deps) (*Store, error) {
 	if s.now == nil {
 		s.now = time.Now
 	}
-	s.cache.init(cfg.Memory - cfg.Memory/4)
+	s.cache.init(cfg.Memory - cfg.Memory/4 - cfg.Memory/16)
 	s.head = s.newHead()
 	if err := os.MkdirAll(cfg.Dir, 0o750); err != nil {
 		return nil, fmt.Errorf("history: %w: make it writable for this user, or name another directory", err)
@@ -95,6 +100,7 @@ func New(cfg Config, deps Deps) (*Store, error) {
 	if err := s.load(); err != nil {
 		return nil, fmt.Errorf("history: %w", err)
 	}
+	s.remember()
 	return s, nil
 }
 
@@ -152,6 +158,16 @@ func (s *Store) WriteAt(ctx context.Context, pos uint64, recs []flow.Record) err
 		h.from, h.born, h.hour = pos, now, now.Truncate(time.Hour)
 	}
 	for i := range recs {
+		row := int32(h.rows.Rows())
+		alone, again := s.seen.add(&recs[i])
+		if again {
+			h.again++
+		}
+		if alone {
+			h.alone = append(h.alone, row)
+		} else {
+			h.others = append(h.others, row)
+		}
 		h.rows.Add(&recs[i])
 	}
 	h.to = pos + uint64(len(recs))
@@ -190,6 +206,24 @@ func (s *Store) Close() error {
 	return errors.Join(errs...)
 }
 
+// kindBlock are rows of one kind.
+type kindBlock struct {
+	*column.Block
+	kind segment.Kind
+}
+
+// split takes the rows that are the only one of their connection apart from the rest.
+func (h *head) split() []kindBlock {
+	b := h.rows.Snapshot()
+	switch {
+	case len(h.alone) == 0:
+		return []kindBlock{{b, segment.Rows}}
+	case len(h.others) == 0:
+		return []kindBlock{{b, segment.Sole}}
+	}
+	return []kindBlock{{b.Gather(h.alone), segment.Sole}, {b.Gather(h.others), segment.Rows}}
+}
+
 // seal makes a segment of the rows in memory. On a full disk it removes the oldest
 // hours until the segment fits, but not the hour that is being written.
 func (s *Store) seal(ctx context.Context) error {
@@ -198,15 +232,15 @@ func (s *Store) seal(ctx context.Context) error {
 		return nil
 	}
 	start := s.now()
-	block := h.rows.Snapshot()
-	p, err := s.writePart(block, h)
+	blocks := h.split()
+	p, err := s.writePart(blocks, h)
 	for errors.Is(err, unix.ENOSPC) && ctx.Err() == nil && s.makeRoom(h.hour) {
-		p, err = s.writePart(block, h)
+		p, err = s.writePart(blocks, h)
 	}
 	s.Stats.SealNanos.Add(uint64(max(0, s.now().Sub(start))))
 	if err != nil {
 		s.Stats.SealFailures.Add(1)
-		return fmt.Errorf("history: write segment of %d rows: %w", block.Rows, err)
+		return fmt.Errorf("history: write segment of %d rows: %w", h.rows.Rows(), err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -215,9 +249,11 @@ func (s *Store) seal(ctx context.Context) error {
 	s.seq = p.hi
 	s.head = s.newHead()
 	s.head.from, s.head.to = h.to, h.to
-	for f, c := range block.Cols {
-		if c != nil {
-			s.cache.put(cacheKey{p, 0, flow.FieldID(f)}, c)
+	for g, b := range blocks {
+		for f, c := range b.Cols {
+			if c != nil {
+				s.cache.put(cacheKey{p, g, flow.FieldID(f)}, c)
+			}
 		}
 	}
 	s.Stats.Segments.Add(1)

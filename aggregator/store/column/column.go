@@ -103,6 +103,16 @@ func (b *Block) Bytes() (n int64) {
 	return n
 }
 
+// Fields are the fields that some row has.
+func (b *Block) Fields() (fs []flow.FieldID) {
+	for f, c := range b.Cols {
+		if c != nil {
+			fs = append(fs, flow.FieldID(f))
+		}
+	}
+	return fs
+}
+
 // Interval is the time over which a record's deltas count, in ms. A record that does not
 // say since when counts at its end.
 func Interval(r *flow.Record) (from, to int64) {

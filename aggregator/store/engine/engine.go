@@ -20,6 +20,7 @@ import (
 
 	"github.com/weirnet/weir/aggregator/store"
 	"github.com/weirnet/weir/aggregator/store/column"
+	"github.com/weirnet/weir/aggregator/store/segment"
 	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/api/query"
 )
@@ -97,6 +98,7 @@ func prepare(s *store.Store, req *Request, listing bool) (*run, error) {
 	}
 	r.needs(listing)
 	r.view = s.View(req.Since, req.Until)
+	r.view.Also(req.Live)
 	b := column.NewBuilder()
 	for i := range req.Live {
 		b.Add(&req.Live[i])
@@ -192,6 +194,9 @@ func (r *run) wants(n query.Node, m *flow.Mask) {
 
 // units are the blocks of the history and, last, what is live.
 func (r *run) units() int { return r.view.Len() + 1 }
+
+// alone says that each row of a unit is the only one of its connection.
+func (r *run) alone(u int) bool { return u < r.view.Len() && r.view.Kind(u) != segment.Rows }
 
 // inside says that all of a unit lies in the range, so that neither its rows' times nor
 // the shares of their deltas need be looked at.

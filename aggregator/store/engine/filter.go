@@ -11,12 +11,20 @@ import (
 // cond says whether connection k of a batch fits.
 type cond func(x *batch, k int32) bool
 
+// part is one condition of those that all must hold. A condition on one column has a
+// loop of its own.
+type part struct {
+	match []bool   // by the codes
+	codes []uint32 // of the rows
+	fn    cond     // without them
+}
+
 // filter is a condition made for the dictionaries of one block.
 type filter struct {
 	r     *run
 	b     *column.Block
-	never bool   // nothing in this block fits
-	conds []cond // all must hold
+	never bool // nothing in this block fits
+	parts []part
 }
 
 func (r *run) filter(b *column.Block) *filter {
@@ -38,20 +46,42 @@ func (f *filter) conjunct(n query.Node) {
 		if !slices.Contains(match, true) {
 			f.never = true
 		}
+		if col := f.b.Cols[t.ID]; col != nil {
+			f.parts = append(f.parts, part{match: match, codes: col.Codes})
+			return
+		}
 	}
-	f.conds = append(f.conds, f.compile(n))
+	f.parts = append(f.parts, part{fn: f.compile(n)})
 }
 
-// keep removes from sel what does not fit.
+// keep removes from sel what does not fit. Where the batch has no rows, sel are rows.
 func (f *filter) keep(x *batch, sel []int32) []int32 {
-	for _, c := range f.conds {
-		out := sel[:0]
-		for _, k := range sel {
-			if c(x, k) {
-				out = append(out, k)
+	for i := range f.parts {
+		p, n := &f.parts[i], 0
+		switch {
+		case p.fn != nil:
+			for _, k := range sel {
+				sel[n] = k
+				if p.fn(x, k) {
+					n++
+				}
+			}
+		case x.rows == nil:
+			for _, row := range sel {
+				sel[n] = row
+				if p.match[p.codes[row]] {
+					n++
+				}
+			}
+		default:
+			for _, k := range sel {
+				sel[n] = k
+				if p.match[p.codes[x.rows[k]]] {
+					n++
+				}
 			}
 		}
-		sel = out
+		sel = sel[:n]
 	}
 	return sel
 }
@@ -133,7 +163,7 @@ func (f *filter) column(n query.Node, id flow.FieldID, m *query.Matcher) cond {
 	}
 	if column.KindOf(id) == column.Dict {
 		match, codes := f.lookup(n, id), col.Codes
-		return func(x *batch, k int32) bool { return match[codes[x.rows[k]]] }
+		return func(x *batch, k int32) bool { return match[codes[x.row(k)]] }
 	}
 	return number(id, col, m)
 }
@@ -153,7 +183,7 @@ func number(id flow.FieldID, col *column.Column, m *query.Matcher) cond {
 		fits = m.Uint
 	}
 	return func(x *batch, k int32) bool {
-		v, ok := num(col, x.rows[k])
+		v, ok := num(col, x.row(k))
 		return ok && fits(v)
 	}
 }

@@ -80,6 +80,16 @@ type override struct {
 	sums      []uint64
 }
 
+// several runs fn over the units whose connections may have several records.
+func (r *run) several(ctx context.Context, fn func(worker, unit int) error) error {
+	return r.each(ctx, func(w, u int) error {
+		if r.alone(u) {
+			return nil
+		}
+		return fn(w, u)
+	})
+}
+
 // each runs fn over all units on all cores, until one fails or the context ends.
 func (r *run) each(ctx context.Context, fn func(worker, unit int) error) error {
 	r.workers = max(1, min(runtime.GOMAXPROCS(0), r.units()))
@@ -117,7 +127,7 @@ func (r *run) probeAll(ctx context.Context) (*bitset, error) {
 		return nil, nil
 	}
 	hashes := make([][]uint64, r.units())
-	err := r.each(ctx, func(_, u int) error {
+	err := r.several(ctx, func(_, u int) error {
 		b, err := r.block(u, r.fewer(u, r.probe))
 		if b == nil || err != nil {
 			return err
@@ -171,7 +181,7 @@ func (r *run) foldAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = r.each(ctx, func(_, u int) error {
+	err = r.several(ctx, func(_, u int) error {
 		b, err := r.block(u, r.fewer(u, r.probe[:3]))
 		if b == nil || err != nil {
 			return err
@@ -203,7 +213,7 @@ func (r *run) foldAll(ctx context.Context) error {
 		}
 	}
 	sets := make([]*bitset, max(1, runtime.GOMAXPROCS(0)))
-	err = r.each(ctx, func(w, u int) error {
+	err = r.several(ctx, func(w, u int) error {
 		b, err := r.block(u, r.probe[:1])
 		if b == nil || err != nil {
 			return err
@@ -237,7 +247,7 @@ func (r *run) foldAll(ctx context.Context) error {
 	if r.seen == nil {
 		r.seen = newBitset(0)
 	}
-	if err := r.each(ctx, r.gather); err != nil {
+	if err := r.several(ctx, r.gather); err != nil {
 		return err
 	}
 	return r.foldParts(ctx)

@@ -19,6 +19,14 @@ type batch struct {
 	sums  [][]uint64 // of each of run.counters
 }
 
+// row is the row of connection k.
+func (x *batch) row(k int32) int32 {
+	if x.rows == nil {
+		return k
+	}
+	return x.rows[k]
+}
+
 func (x *batch) reset(b *column.Block, step, counters int) {
 	x.b, x.step = b, step
 	x.rows, x.first, x.has = x.rows[:0], x.first[:0], x.has[:0]
@@ -34,6 +42,12 @@ func (x *batch) reset(b *column.Block, step, counters int) {
 func (r *run) batches(u int, x *batch, fn func(*batch) error) error {
 	over := r.over[u]
 	lo, lists := r.lists[u].lo, r.lists[u].rows
+	if r.alone(u) {
+		var err error
+		if lo, lists, err = r.probe1(u); err != nil {
+			return err
+		}
+	}
 	if len(over) == 0 && empty(lists) {
 		return nil
 	}
@@ -58,6 +72,25 @@ func (r *run) batches(u int, x *batch, fn func(*batch) error) error {
 		}
 	}
 	return nil
+}
+
+// probe1 lists the rows of a unit that fit what a record alone decides, of those that belong
+// to each step.
+func (r *run) probe1(u int) (lo int, lists [][]int32, err error) {
+	b, err := r.block(u, r.fewer(u, r.probe[1:]))
+	if b == nil || err != nil {
+		return 0, nil, err
+	}
+	f := &filter{r: r, b: b}
+	f.conjunct(r.static)
+	if f.never {
+		return 0, nil, nil
+	}
+	lo, lists = r.items(b)
+	for k, list := range lists {
+		lists[k] = f.keep(&batch{b: b, step: lo + k}, list)
+	}
+	return lo, lists, nil
 }
 
 func empty(lists [][]int32) bool {

@@ -11,6 +11,7 @@ import (
 	"os"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/encoding/thrift"
 	"github.com/parquet-go/parquet-go/format"
 
 	"github.com/weirnet/weir/aggregator/store/column"
@@ -224,6 +225,42 @@ func (s *File) raw(group, col int) (*window, error) {
 	return w, nil
 }
 
+// chunk reads a column as it stands in the file, with its indexes, for another file.
+func (s *File) chunk(group int, f flow.FieldID) (ch *chunk, err error) {
+	defer guard(&err)
+	raw, err := s.raw(group, s.cols[f]-1)
+	if err != nil {
+		return nil, fmt.Errorf("%s: column %s: %w", s.f.Name(), f, err)
+	}
+	col := &s.pq.Metadata().RowGroups[group].Columns[s.cols[f]-1]
+	ch = &chunk{pages: raw.b, meta: col.MetaData}
+	ch.meta.DataPageOffset -= raw.at
+	ch.meta.DictionaryPageOffset = 0
+	for _, x := range []struct {
+		at int64
+		n  int32
+		to any
+	}{{col.OffsetIndexOffset, col.OffsetIndexLength, &ch.offset}, {col.ColumnIndexOffset, col.ColumnIndexLength, &ch.index}} {
+		if x.n == 0 {
+			continue
+		}
+		if x.n < 0 || int64(x.n) > s.size {
+			return nil, fmt.Errorf("%s: column %s: %w: an index of %d bytes", s.f.Name(), f, ErrCorrupt, x.n)
+		}
+		b := make([]byte, x.n)
+		if _, err := s.f.ReadAt(b, x.at); err != nil {
+			return nil, fmt.Errorf("%s: column %s: %w", s.f.Name(), f, err)
+		}
+		if err := thrift.Unmarshal(&protocol, b, x.to); err != nil {
+			return nil, fmt.Errorf("%s: column %s: %w: %w", s.f.Name(), f, ErrCorrupt, err)
+		}
+	}
+	for i := range ch.offset.PageLocations {
+		ch.offset.PageLocations[i].Offset -= raw.at
+	}
+	return ch, nil
+}
+
 // decoder puts the pages of a column into arrays.
 type decoder struct {
 	f    flow.FieldID
@@ -277,13 +314,22 @@ func (d *decoder) codes(p parquet.Page, has []byte) error {
 	data := p.Data()
 	codes := data.Int32()
 	out := d.c.Codes[d.n : d.n+len(has)]
+	if len(codes) == len(has) && bytes.IndexByte(has, 0) < 0 { // every row has one
+		for i, c := range codes {
+			if uint32(c) >= uint32(len(d.c.Dict)) {
+				return errCode
+			}
+			out[i] = uint32(c) + 1
+		}
+		return nil
+	}
 	k := 0
 	for i, h := range has {
 		if h == 0 {
 			continue
 		}
 		if k >= len(codes) || uint32(codes[k]) >= uint32(len(d.c.Dict)) {
-			return errors.New("a code without a value")
+			return errCode
 		}
 		out[i] = uint32(codes[k]) + 1
 		k++
@@ -320,7 +366,7 @@ func (d *decoder) numbers(p parquet.Page, has []byte) error {
 				continue
 			}
 			if k>>3 >= len(bits) {
-				return errors.New("fewer values than rows that have one")
+				return errShort
 			}
 			out[i] = uint64(bits[k>>3] >> (k & 7) & 1)
 			k++

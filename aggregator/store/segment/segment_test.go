@@ -41,7 +41,7 @@ func write(t testing.TB, path string, blocks ...*column.Block) {
 		t.Fatal(err)
 	}
 	for _, b := range blocks {
-		if err := w.WriteBlock(b, 2); err != nil {
+		if err := w.WriteBlock(b, Rows, 2); err != nil {
 			t.Fatal(err)
 		}
 	}

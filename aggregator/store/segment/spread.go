@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"bytes"
 	"errors"
 
 	"github.com/parquet-go/parquet-go/encoding"
@@ -10,19 +11,37 @@ import (
 	"github.com/weirnet/weir/api/flow"
 )
 
+var (
+	errShort = errors.New("fewer values than rows that have one")
+	errCode  = errors.New("a code without a value")
+)
+
 // spread puts the values of a page, which has none for absent rows, at their rows.
 func spread[T int32 | int64](out []uint64, has []byte, values []T, conv func(T) (uint64, bool)) error {
+	if bytes.IndexByte(has, 0) < 0 { // every row has one
+		if len(values) < len(out) {
+			return errShort
+		}
+		for i, v := range values[:len(out)] {
+			n, ok := conv(v)
+			if !ok {
+				return errCode
+			}
+			out[i] = n
+		}
+		return nil
+	}
 	k := 0
 	for i, h := range has {
 		if h == 0 {
 			continue
 		}
 		if k >= len(values) {
-			return errors.New("fewer values than rows that have one")
+			return errShort
 		}
 		v, ok := conv(values[k])
 		if !ok {
-			return errors.New("a code without a value")
+			return errCode
 		}
 		out[i] = v
 		k++

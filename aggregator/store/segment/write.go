@@ -27,13 +27,29 @@ type Meta struct {
 	From   uint64  `json:"from"`  // position of the first record
 	To     uint64  `json:"to"`    // position behind the last one
 	Groups []Group `json:"groups"`
+	Again  int     `json:"again,omitempty"` // records of connections of which an older one may be in a group of kind Sole
 }
+
+// Kind says what the rows of a row group are.
+type Kind uint8
+
+// The kinds.
+const (
+	Rows   Kind = iota // records of connections that may have others
+	Sole               // records that are the only one of their connection
+	Groups             // sums over records of kind Sole within a minute, see Weight
+)
+
+// Weight is the field that holds, in row groups of kind Groups, how many connections a row
+// stands for.
+const Weight = flow.FSeq
 
 // Group is the time that the records of a row group speak of, in ms, both inclusive.
 type Group struct {
 	Min  int64 `json:"min"`
 	Max  int64 `json:"max"`
 	Rows int   `json:"rows"`
+	Kind Kind  `json:"kind,omitempty"`
 	// Sums are the CRC-32C of each column's bytes, in the order of the file's columns:
 	// Parquet's own checksums leave the headers of pages out.
 	Sums []uint32 `json:"sums"`
@@ -86,7 +102,7 @@ func (s *Writer) write(b []byte) {
 }
 
 // WriteBlock writes a block as one row group, its columns encoded by workers goroutines.
-func (s *Writer) WriteBlock(b *column.Block, workers int) error {
+func (s *Writer) WriteBlock(b *column.Block, kind Kind, workers int) error {
 	chunks := make([]*chunk, len(s.fields))
 	errs := make([]error, len(s.fields))
 	var wg sync.WaitGroup
@@ -111,7 +127,7 @@ func (s *Writer) WriteBlock(b *column.Block, workers int) error {
 	for _, ch := range chunks {
 		s.place(ch)
 	}
-	return s.EndGroup(Group{Min: b.Min, Max: b.Max, Rows: b.Rows})
+	return s.EndGroup(Group{Min: b.Min, Max: b.Max, Rows: b.Rows, Kind: kind})
 }
 
 // WriteColumn encodes the next column of the row group that is being written: a caller
@@ -121,6 +137,24 @@ func (s *Writer) WriteColumn(c *column.Column, rows int) error {
 		return errors.New("segment: the row group has all its columns")
 	}
 	ch, err := s.enc.column(s.fields[len(s.cur)], c, rows)
+	if err != nil {
+		return err
+	}
+	s.place(ch)
+	return s.err
+}
+
+// CopyColumn takes the next column of the row group that is being written from another
+// file as it is there.
+func (s *Writer) CopyColumn(from *File, group int) error {
+	if len(s.cur) == len(s.fields) {
+		return errors.New("segment: the row group has all its columns")
+	}
+	f := s.fields[len(s.cur)]
+	if !from.Has(f) {
+		return s.WriteColumn(nil, from.Groups[group].Rows)
+	}
+	ch, err := from.chunk(group, f)
 	if err != nil {
 		return err
 	}
