@@ -33,6 +33,10 @@ type Answer struct {
 	// query's condition is asked. Nil for all. Whoever fills the answer heeds it.
 	Visible *flow.Visibility
 
+	// Whole asks for connections with all that is known of them, not only the columns that
+	// the query shows. A store that has whole records at hand need not look at it.
+	Whole bool
+
 	limits Limits
 	table  *Table
 	list   []flow.Record
@@ -67,6 +71,20 @@ func NewAnswer(q *Query, since, until int64, l Limits) (*Answer, error) {
 	slices.Reverse(a.order)
 	return a, nil
 }
+
+// Fresh gives an answer to the same question that has nothing yet, for a store that may
+// fail half-way.
+func (a *Answer) Fresh() *Answer {
+	b := *a
+	b.Scanned, b.list, b.notes = Scanned{}, nil, slices.Clone(a.notes)
+	if a.table != nil {
+		b.table = NewTable(a.Query.Stats(), a.limits.Groups)
+	}
+	return &b
+}
+
+// Limits are those that NewAnswer was given.
+func (a *Answer) Limits() Limits { return a.limits }
 
 // Table gives the table of a stats query, for a store that fills groups itself; nil for
 // a list.

@@ -1,7 +1,6 @@
 package clickhouse
 
 import (
-	"context"
 	"fmt"
 	"math"
 
@@ -10,43 +9,7 @@ import (
 	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/api/query"
 	"github.com/weirnet/weir/sinks/clickhouse/ddl"
-	"github.com/weirnet/weir/sinks/clickhouse/sql"
 )
-
-// Answer asks the database a query. The answer means what that of the built-in history
-// means, and merges with others.
-func Answer(ctx context.Context, cfg *Config, r *sql.Request) (*query.Answer, error) {
-	a, err := query.NewAnswer(r.Query, r.Since, r.Until, r.Limits)
-	if err != nil {
-		return nil, err
-	}
-	l := cfg.Layout()
-	st, err := sql.Compile(r, l.Name(ddl.Flows))
-	if err != nil {
-		return nil, err
-	}
-	conn, err := cfg.open()
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = conn.Close() }()
-	rows, err := conn.Query(ctx, st.SQL)
-	if err != nil {
-		return nil, cfg.explain(err)
-	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		if st.List != nil {
-			err = listed(a, rows, st.List)
-		} else {
-			err = grouped(a, rows)
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	return a, cfg.explain(rows.Err())
-}
 
 // listed takes a connection of a list.
 func listed(a *query.Answer, rows driver.Rows, fields []flow.FieldID) error {

@@ -138,7 +138,7 @@ func (s *Sink) prepare(ctx context.Context) error {
 	if s.ready && s.asked {
 		return nil
 	}
-	conn, err := s.cfg.open()
+	conn, err := s.cfg.open(2)
 	if err != nil {
 		return err
 	}

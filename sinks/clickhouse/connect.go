@@ -16,9 +16,9 @@ import (
 // client beneath it, as that takes columns as they are: clickhouse-go's batches box each
 // value of a LowCardinality column, in a call of Append for the whole column as well.
 
-// open gives a connection for statements to the first host that answers. The caller
-// closes it.
-func (c *Config) open() (driver.Conn, error) {
+// open gives up to so many connections for statements to the first host that answers. The
+// caller closes them.
+func (c *Config) open(most int) (driver.Conn, error) {
 	pass, err := c.password().Read()
 	if err != nil {
 		return nil, err
@@ -29,7 +29,7 @@ func (c *Config) open() (driver.Conn, error) {
 	}
 	opt := &clickhouse.Options{
 		Addr: c.Hosts, Auth: clickhouse.Auth{Username: c.Username, Password: pass}, TLS: tc,
-		DialTimeout: c.DialTimeout, ReadTimeout: time.Minute, MaxOpenConns: 2, MaxIdleConns: 1,
+		DialTimeout: c.DialTimeout, ReadTimeout: time.Minute, MaxOpenConns: most, MaxIdleConns: most,
 		Compression: &clickhouse.Compression{Method: clickhouse.CompressionLZ4},
 		ClientInfo:  clickhouse.ClientInfo{Products: []struct{ Name, Version string }{{"weir", c.Version}}},
 	}

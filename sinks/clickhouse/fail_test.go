@@ -18,10 +18,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weirnet/weir/api/query"
 	"github.com/weirnet/weir/internal/ledger"
 	"github.com/weirnet/weir/internal/testenv"
 	"github.com/weirnet/weir/sinks"
 	"github.com/weirnet/weir/sinks/clickhouse"
+	"github.com/weirnet/weir/sinks/clickhouse/ddl"
 )
 
 func wantError(t *testing.T, err error, parts ...string) {
@@ -144,6 +146,51 @@ func TestFailover(t *testing.T) {
 	if n := number(t, client(t, srv.Addr), "SELECT count() FROM weir.weir_flows"); n != 100 {
 		t.Errorf("%d rows, want 100", n)
 	}
+}
+
+// TestReaderFails: questions to a server that refuses or never answers end in their time,
+// say what is wrong, and are answered once that is mended.
+func TestReaderFails(t *testing.T) {
+	srv := testenv.StartClickHouse(t, "-password", "right")
+	cfg := config(srv.Addr)
+	cfg.DialTimeout = time.Second
+	cfg.PasswordFile = write(t, filepath.Join(t.TempDir(), "password"), "right")
+	if err := clickhouse.Migrate(t.Context(), &cfg, ddl.Latest); err != nil {
+		t.Fatal(err)
+	}
+	write(t, cfg.PasswordFile, "wrong")
+	q, err := query.Parse("| stats conns")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newReader(t, cfg)
+	ask := func(ctx context.Context) error { return r.Answer(ctx, request(t, q, 0, 1)) }
+	wantError(t, ask(t.Context()), `refuses user "default"`, "check the password in "+cfg.PasswordFile)
+	write(t, cfg.PasswordFile, "right")
+	if err := ask(t.Context()); err != nil {
+		t.Error("after the password was rotated:", err)
+	}
+	srv.Kill()
+	if ask(t.Context()) == nil {
+		t.Error("a server that was killed answers")
+	}
+	srv.Start(t)
+	if err := ask(t.Context()); err != nil {
+		t.Error("after the server came back:", err)
+	}
+	if begins, err := r.Begins(t.Context()); err != nil || begins != 0 {
+		t.Errorf("an empty database begins at %d, %v", begins, err)
+	}
+	gone, stop := context.WithCancel(t.Context())
+	stop()
+	if ask(gone) == nil {
+		t.Error("answered one who does not wait")
+	}
+	cfg.Hosts = []string{deaf(t)}
+	r = newReader(t, cfg)
+	short, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	wantError(t, ask(short), "is it ClickHouse's native port")
 }
 
 // TestDeaf has a server that never answers: each try ends in its time with an error that

@@ -18,7 +18,7 @@ var ErrFuture = errors.New("the database's layout is newer than this Weir")
 // Migrate brings the layout of the database to a version, up or down: ddl.Latest, or
 // below it to take steps back, 0 for none of Weir's tables.
 func Migrate(ctx context.Context, cfg *Config, to int) error {
-	conn, err := cfg.open()
+	conn, err := cfg.open(2)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ const (
 	Flows       = "weir_flows"
 	Schema      = "weir_schema" // which versions were applied
 	TheiaView   = "flows"       // the names of Antrea's Theia
+	Minutes     = "weir_flows_by_minute"
 	LocalSuffix = "_local"
 )
 
@@ -136,7 +137,7 @@ var Rollups = []Rollup{
 		flow.FIngressPolicyNS, flow.FIngressPolicy, flow.FIngressRule, flow.FIngressAction,
 		flow.FEgressPolicyNS, flow.FEgressPolicy, flow.FEgressRule, flow.FEgressAction, flow.FPolicyEval, flow.FSrcNS, flow.FDstNS,
 	}, "by policy and rule"},
-	{"weir_flows_by_minute", []flow.FieldID{flow.FSrcNS, flow.FDstNS, flow.FScope, flow.FOutcome}, "by namespaces, scope and outcome"},
+	{Minutes, []flow.FieldID{flow.FSrcNS, flow.FDstNS, flow.FScope, flow.FOutcome}, "by namespaces, scope and outcome"},
 }
 
 // sums are the columns of a rollup that add up.

@@ -34,13 +34,17 @@ type compiler struct {
 	every        int64 // milliseconds; 0 without steps
 	fields       []flow.FieldID
 	where        string
+	visible      *flow.Visibility
+	whole        bool
 }
 
 // Request is a query over [Since, Until), milliseconds since the epoch.
 type Request struct {
 	Query        *query.Query
 	Since, Until int64
-	Limits       query.Limits // of rows and groups; one more comes of either, so that it can be told
+	Limits       query.Limits     // of rows and groups; one more comes of either, so that it can be told
+	Visible      *flow.Visibility // as query.Answer has it
+	Whole        bool             // a list has all fields, not only those it shows
 }
 
 // Compile writes the SELECT for a request to a table.
@@ -52,11 +56,12 @@ func Compile(r *Request, table string) (*Statement, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &compiler{q: r.Query, table: table, since: r.Since, until: r.Until}
+	c := &compiler{q: r.Query, table: table, since: r.Since, until: r.Until, visible: r.Visible, whole: r.Whole}
 	if c.where, err = condition(plain); err != nil {
 		return nil, err
 	}
 	c.needs(plain)
+	c.needsOfMask()
 	if st := r.Query.Stats(); st != nil {
 		c.every = st.Every.Milliseconds()
 		return c.groups(st, r.Limits.Groups), nil
@@ -130,6 +135,9 @@ func (c *compiler) list(rows int) *Statement {
 		by = append(by, order(f)+" "+dir+" NULLS LAST")
 	}
 	shown = append(shown, flow.FEnd, flow.FConnID)
+	if c.whole {
+		shown = flow.AllFields()
+	}
 	slices.Sort(shown)
 	shown = slices.Compact(shown)
 	c.need(shown...)
@@ -137,6 +145,11 @@ func (c *compiler) list(rows int) *Statement {
 	cols := make([]string, 0, len(shown))
 	for _, id := range shown {
 		cols = append(cols, text(query.Field{Name: flow.Fields[id].Name, IDs: []flow.FieldID{id}}))
+	}
+	if c.visible != nil {
+		// The number of a connection is hidden: what is shown alone decides which of two
+		// connections comes first.
+		by = append(by, cols...)
 	}
 	return &Statement{
 		SQL:  fmt.Sprintf("SELECT %s\nFROM (%s)\nWHERE %s\nORDER BY %s\nLIMIT %d", strings.Join(cols, ",\n    "), c.rows(), c.where, strings.Join(by, ", "), keep),
@@ -177,11 +190,11 @@ func (c *compiler) rows() string {
 		case id == flow.FFirst:
 			newest = append(newest, ddl.Ident(ddl.ColumnName(id)))
 			first, start := fmt.Sprintf("newest.%d", len(newest)), fmt.Sprintf("toUnixTimestamp64Milli(newest.%d)", 1+c.place(flow.FStart))
-			outer = append(outer, fmt.Sprintf("if(opened OR isNotNull(%s) OR isNotNull(%s), toNullable(opened AND ifNull(%s >= %s AND %s < %s, true)), NULL) AS %s",
+			outer = append(outer, fmt.Sprintf("if(opened OR isNotNull(%s) OR isNotNull(%s), CAST(opened AND ifNull(%s >= %s AND %s < %s, true) AS Nullable(Bool)), NULL) AS %s",
 				first, start, start, begin, start, end, value(id)))
 		default:
 			newest = append(newest, ddl.Ident(ddl.ColumnName(id)))
-			outer = append(outer, fmt.Sprintf("newest.%d AS %s", len(newest), value(id)))
+			outer = append(outer, c.masked(id, fmt.Sprintf("newest.%d", len(newest)))+" AS "+value(id))
 		}
 	}
 	inner = append(inner, fmt.Sprintf("argMax(tuple(%s), (`end`, ifNull(`final`, false), ifNull(seq, 0), ifNull(records, 0), pos)) AS newest", strings.Join(append(newest, "0"), ", ")))
@@ -193,12 +206,12 @@ func (c *compiler) rows() string {
       SELECT *, toUnixTimestamp64Milli(`+"`end`"+`) AS t1, least(ifNull(toUnixTimestamp64Milli(since), t1), t1) AS t0,
         if(isNull(conn_id), toString((spool, pos)), '') AS lone
       FROM %s
-      WHERE `+"`end`"+` >= %s AND (since < %s OR `+"`end`"+` < %s)
+      WHERE `+"`end`"+` >= %s AND (since < %s OR `+"`end`"+` < %s)%s
     )%s
     WHERE if(t0 = t1, t1 >= %s AND t1 < %s, t0 < %s AND t1 > %s)
     GROUP BY conn_id, lone%s
   )`, step, strings.Join(outer, ",\n    "), step, strings.Join(inner, ",\n      "), c.table,
-		instant(c.since), instant(c.until), instant(c.until), steps, begin, end, end, begin, key)
+		instant(c.since), instant(c.until), instant(c.until), c.seen(), steps, begin, end, end, begin, key)
 }
 
 // place is where a field stands among those of the newest record.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/api/query"
 	"github.com/weirnet/weir/sinks/clickhouse/sql"
 )
@@ -18,17 +19,22 @@ var update = flag.Bool("update", false, "write the golden file again")
 // the package above.
 func TestGolden(t *testing.T) {
 	var b strings.Builder
-	for _, text := range []string{
+	for i, text := range []string{
 		`service = "o'brien" | limit 5`,
 		`dst.workload = payments | stats conns, p95(rtt), sum(bytes) by outcome every 1m`,
 		`dst.scope = external not dst.ip in (100.64.0.0/10, fd00::/8) | stats uniq(src.pod) by src.label.app`,
 		`verdict = denied policy =~ "pci-.*" | fields start, evidence, bytes | sort bytes desc | limit 3`,
+		`has conn_id | fields src.pod, dst.pod, dst.port, scope | limit 3`, // of one who sees two namespaces
 	} {
 		q, err := query.Parse(text)
 		if err != nil {
 			t.Fatal(err)
 		}
-		st, err := sql.Compile(&sql.Request{Query: q, Since: 1_750_000_000_000, Until: 1_750_000_600_000, Limits: query.Limits{Rows: 100, Groups: 1000}}, "`weir`.`weir_flows`")
+		req := sql.Request{Query: q, Since: 1_750_000_000_000, Until: 1_750_000_600_000, Limits: query.Limits{Rows: 100, Groups: 1000}}
+		if i == 4 {
+			req.Visible = flow.Confine([]string{"shop", "o'brien"})
+		}
+		st, err := sql.Compile(&req, "`weir`.`weir_flows`")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -74,7 +74,7 @@ SELECT toInt64(step * 60000),
 FROM (SELECT step,
     newest.1 AS v99,
     newest.2 AS v90,
-    if(opened OR isNotNull(newest.3) OR isNotNull(toUnixTimestamp64Milli(newest.5)), toNullable(opened AND ifNull(toUnixTimestamp64Milli(newest.5) >= greatest(step * 60000, 1750000000000) AND toUnixTimestamp64Milli(newest.5) < least((step + 1) * 60000, 1750000600000), true)), NULL) AS v121,
+    if(opened OR isNotNull(newest.3) OR isNotNull(toUnixTimestamp64Milli(newest.5)), CAST(opened AND ifNull(toUnixTimestamp64Milli(newest.5) >= greatest(step * 60000, 1750000000000) AND toUnixTimestamp64Milli(newest.5) < least((step + 1) * 60000, 1750000600000), true) AS Nullable(Bool)), NULL) AS v121,
     newest.4 AS v107,
     if(isNull(s10), NULL, toNullable(toUInt64(least(assumeNotNull(s10), toUInt128(18446744073709551615))))) AS v10,
     newest.5 AS v0
@@ -155,5 +155,38 @@ FROM (SELECT newest.1 AS v90,
   ))
 WHERE (((ifNull((CAST(v90 AS Nullable(Int16)) = 6), false) OR ifNull((CAST(v29 AS Nullable(Int16)) = 2 OR CAST(v29 AS Nullable(Int16)) = 3), false) OR ifNull((CAST(v34 AS Nullable(Int16)) = 2 OR CAST(v34 AS Nullable(Int16)) = 3), false))) AND (ifNull((match(v25, '(?-s)^(?:pci-.*)$')), false) OR ifNull((match(v30, '(?-s)^(?:pci-.*)$')), false)))
 ORDER BY v10 DESC NULLS LAST, v1 DESC, ifNull(v119, 0) ASC
+LIMIT 3;
+
+-- has conn_id | fields src.pod, dst.pod, dst.port, scope | limit 3
+SELECT CAST(formatDateTime(v1, '%Y-%m-%dT%H:%i:%S') || '.' || leftPad(toString(toUnixTimestamp64Milli(v1) % 1000), 3, '0') || 'Z' AS Nullable(String)),
+    CAST(v6 AS Nullable(String)),
+    CAST(v17 AS Nullable(String)),
+    CAST(v20 AS Nullable(String)),
+    CAST(v93 AS Nullable(String)),
+    CAST(lower(leftPad(hex(v119), 16, '0')) AS Nullable(String))
+FROM (SELECT if(false, newest.1, NULL) AS v119,
+    newest.2 AS v18,
+    newest.3 AS v21,
+    newest.4 AS v23,
+    newest.5 AS v1,
+    if(NOT ifNull(newest.3 IN ('o\'brien', 'shop'), false) AND isNotNull(newest.4), newest.4, newest.6) AS v6,
+    if(ifNull(newest.2 IN ('o\'brien', 'shop'), false), newest.7, NULL) AS v17,
+    if(ifNull(newest.3 IN ('o\'brien', 'shop'), false), newest.8, NULL) AS v20,
+    if((ifNull(newest.2 IN ('o\'brien', 'shop'), false) AND ifNull(newest.3 IN ('o\'brien', 'shop'), false)), newest.9, NULL) AS v93
+  FROM (
+    SELECT argMax(tuple(`conn_id`, `src_ns`, `dst_ns`, `service_port`, `end`, `dst_port`, `src_pod`, `dst_pod`, `scope`, 0), (`end`, ifNull(`final`, false), ifNull(seq, 0), ifNull(records, 0), pos)) AS newest,
+      max(ifNull(if(isNotNull(start), toUnixTimestamp64Milli(start) >= 1750000000000 AND toUnixTimestamp64Milli(start) < 1750000600000, `first` AND t0 >= 1750000000000 AND t0 < 1750000600000), false)) AS opened
+    FROM (
+      SELECT *, toUnixTimestamp64Milli(`end`) AS t1, least(ifNull(toUnixTimestamp64Milli(since), t1), t1) AS t0,
+        if(isNull(conn_id), toString((spool, pos)), '') AS lone
+      FROM `weir`.`weir_flows`
+      WHERE `end` >= fromUnixTimestamp64Milli(toInt64(1750000000000), 'UTC') AND (since < fromUnixTimestamp64Milli(toInt64(1750000600000), 'UTC') OR `end` < fromUnixTimestamp64Milli(toInt64(1750000600000), 'UTC'))
+        AND (ifNull(`src_ns` IN ('o\'brien', 'shop'), false) OR ifNull(`dst_ns` IN ('o\'brien', 'shop'), false))
+    )
+    WHERE if(t0 = t1, t1 >= 1750000000000 AND t1 < 1750000600000, t0 < 1750000600000 AND t1 > 1750000000000)
+    GROUP BY conn_id, lone
+  ))
+WHERE isNotNull(v119)
+ORDER BY v1 DESC, ifNull(v119, 0) ASC, CAST(formatDateTime(v1, '%Y-%m-%dT%H:%i:%S') || '.' || leftPad(toString(toUnixTimestamp64Milli(v1) % 1000), 3, '0') || 'Z' AS Nullable(String)), CAST(v6 AS Nullable(String)), CAST(v17 AS Nullable(String)), CAST(v20 AS Nullable(String)), CAST(v93 AS Nullable(String)), CAST(lower(leftPad(hex(v119), 16, '0')) AS Nullable(String))
 LIMIT 3;
 
