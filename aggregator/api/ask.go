@@ -53,8 +53,8 @@ func (a *asking) ask(ctx context.Context, text string, since, until int64) (*que
 	if err != nil {
 		return nil, err
 	}
-	x.Visible = callerOf(a.r).Visible()
-	missing, err := a.s.ask(ctx, x)
+	x.Visible, x.Whole = callerOf(a.r).Visible(), true
+	missing, err := a.s.answer(ctx, x)
 	if err != nil {
 		return nil, err
 	}

@@ -42,13 +42,13 @@ func (s *Server) complete(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), completeTimeout)
 	defer cancel()
 	var values query.Values
-	if s.Engine != nil && s.queries.Add(1) <= int64(s.Limits.AtOnce) {
-		values = &seenValues{s, ctx, since, until, callerOf(r).Visible()}
+	if s.Engine != nil || s.Long != nil {
+		if take(&s.queries, s.Limits.AtOnce) {
+			defer s.queries.Add(-1)
+			values = &seenValues{s, ctx, since, until, callerOf(r).Visible()}
+		}
 	}
 	c := query.Complete(text, cursor, values)
-	if s.Engine != nil {
-		s.queries.Add(-1)
-	}
 	if c.Suggestions == nil {
 		c.Suggestions = []query.Suggestion{}
 	}
@@ -74,7 +74,8 @@ func (v *seenValues) Values(f query.Field, prefix string, where query.Expr, limi
 		if err != nil {
 			return nil
 		}
-		if a.Visible = v.visible; v.s.Engine.Answer(v.ctx, a) != nil {
+		a.Visible = v.visible
+		if _, done, err := v.s.fromLong(v.ctx, a); err != nil || !done && v.s.own(v.ctx, a) != nil {
 			return nil
 		}
 		for _, g := range a.Table().Groups() {

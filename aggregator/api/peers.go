@@ -35,7 +35,7 @@ func (s *Server) ask(ctx context.Context, a *query.Answer) ([]query.Missing, err
 	for i := range s.Peers {
 		wg.Go(func() { parts[i], errs[i] = s.Peers[i].part(ctx, a) })
 	}
-	err := s.Engine.Answer(ctx, a)
+	err := s.own(ctx, a)
 	wg.Wait()
 	if err != nil {
 		return nil, err

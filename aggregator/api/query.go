@@ -153,10 +153,20 @@ func failQuery(w http.ResponseWriter, err error) {
 	reply(w, http.StatusBadRequest, f)
 }
 
+var errNoHistory = errors.New("this aggregator keeps no history: set history.enabled")
+
+// own asks this aggregator alone.
+func (s *Server) own(ctx context.Context, a *query.Answer) error {
+	if s.Engine == nil {
+		return errNoHistory
+	}
+	return s.Engine.Answer(ctx, a)
+}
+
 // admit takes one of the places for queries, and one of the caller's; leave gives them back.
 func (s *Server) admit(w http.ResponseWriter, r *http.Request) (leave func(), ok bool) {
-	if s.Engine == nil {
-		fail(w, http.StatusNotFound, "this aggregator keeps no history: set history.enabled")
+	if s.Engine == nil && s.Long == nil {
+		fail(w, http.StatusNotFound, errNoHistory.Error())
 		return nil, false
 	}
 	c := callerOf(r)
@@ -227,10 +237,10 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var missing []query.Missing
-	if req.part || len(s.Peers) == 0 {
-		err = s.Engine.Answer(ctx, a)
+	if req.part {
+		err = s.own(ctx, a)
 	} else {
-		missing, err = s.ask(ctx, a)
+		missing, err = s.answer(ctx, a)
 	}
 	if err != nil {
 		s.failAnswer(w, ctx, err)

@@ -86,14 +86,18 @@ type Server struct {
 	Gather     func(f *why.Facts, src, dst End, visible *flow.Visibility) // adds what is known besides flows; nil for none
 	Engine     Engine                                                     // nil for none
 	Limits     QueryLimits
-	Live       *Live  // what the engine reads besides the history; nil for none
-	Peers      []Peer // other aggregators of the same agents
+	Long       Long         // what is older than the engine's history; nil for none
+	OwnBegins  func() int64 // when the engine's history begins, ms since the epoch, 0 while it is empty; nil for none
+	Live       *Live        // what the engine reads besides the history; nil for none
+	Peers      []Peer       // other aggregators of the same agents
 
 	addr    atomic.Pointer[net.TCPAddr]
 	clients atomic.Int64
 	queries atomic.Int64
 	usage   usage
-	Stats   Stats
+
+	longBegins begins
+	Stats      Stats
 }
 
 // Stats are the server's numbers, for /metrics.
@@ -103,6 +107,7 @@ type Stats struct {
 	Queries, QueriesRefused          atomic.Uint64
 	QueriesFailed                    atomic.Uint64 // without an answer, for the query's or the server's sake
 	PeersMissing                     atomic.Uint64 // answers that lacked a peer's part
+	LongQueries, LongFailures        atomic.Uint64 // queries that the long history answered; and failed to answer
 	Paced                            atomic.Uint64 // requests refused because their caller asks too often
 }
 

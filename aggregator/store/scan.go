@@ -73,6 +73,13 @@ func (s *Store) View(from, to int64) *View {
 	return v
 }
 
+// Begins is the time of the oldest record, ms since the epoch; 0 where there is none.
+func (s *Store) Begins() int64 {
+	v := s.View(0, 0)
+	defer v.Done()
+	return v.Oldest
+}
+
 // Len is the number of blocks, oldest first.
 func (v *View) Len() int { return len(v.units) }
 

@@ -118,6 +118,8 @@ func register(p *parts, agg *aggregator.Aggregator, col collector, web *api.Serv
 		counter("weir_api_queries_refused_total", "Queries refused because too many were running.", w.QueriesRefused.Load),
 		counter("weir_api_queries_failed_total", "Queries that ended without an answer: too long, too large.", w.QueriesFailed.Load),
 		counter("weir_api_peers_missing_total", "Parts of answers that a peer did not give.", w.PeersMissing.Load),
+		counter("weir_api_long_queries_total", "Queries that were answered from ClickHouse, as their range begins before the built-in history.", w.LongQueries.Load),
+		counter("weir_api_long_failures_total", "Queries that ClickHouse should have answered and did not.", w.LongFailures.Load),
 		gauge("weir_api_live_connections", "Connections that queries find before the correlator tells them.", func() float64 { n, _ := web.Live.Len(); return float64(n) }),
 		counter("weir_api_live_lost_total", "Sights of connections for which liveConnections had no room; they are found when they are told.", func() uint64 { _, n := web.Live.Len(); return n }),
 		counter("weir_api_records_sent_total", "Records sent to streams.", w.Sent.Load),

@@ -74,6 +74,13 @@ func otherwise(rng *rand.Rand, recs []flow.Record) (out []flow.Record) {
 // site is an aggregator's API over a history with recs.
 func site(t *testing.T, recs []flow.Record) http.Handler {
 	t.Helper()
+	return server(t, recs, recs, 30).Handler()
+}
+
+// server has kept in its history, and recs in the stream and, the first of them up to
+// untold of the shop, in what is not told yet.
+func server(t *testing.T, recs, kept []flow.Record, untold int) *api.Server {
+	t.Helper()
 	cfg := store.DefaultConfig()
 	cfg.Dir = t.TempDir()
 	history, err := store.New(cfg, store.Deps{})
@@ -84,8 +91,8 @@ func site(t *testing.T, recs []flow.Record) http.Handler {
 	live := api.NewLive(1000)
 	hub := api.NewHub(1 << 12)
 	hub.Publish(recs)
-	for n := 0; n < len(recs); n += 100 {
-		if err := history.Write(t.Context(), recs[n:min(len(recs), n+100)]); err != nil {
+	for n := 0; n < len(kept); n += 100 {
+		if err := history.Write(t.Context(), kept[n:min(len(kept), n+100)]); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -95,7 +102,7 @@ func site(t *testing.T, recs []flow.Record) http.Handler {
 		if r.SrcNS == "shop" || r.DstNS == "shop" {
 			held++
 		}
-		if held < 30 {
+		if held < untold {
 			r.Has.Clear(flow.FRecords)
 			live.Publish([]flow.Record{r}, time.Now())
 		}
@@ -113,7 +120,7 @@ func site(t *testing.T, recs []flow.Record) http.Handler {
 	s := &api.Server{
 		Auth: api.AuthToken, Tokens: tokens, MaxClients: 10, Log: slog.New(slog.DiscardHandler), Hub: hub, Live: live, Limits: limits,
 		Caller: api.CallerLimits{Queries: 4, Streams: 4, Rate: 1e9, Burst: 1e9},
-		Engine: &answers{history, live, limits.Answer}, NotReady: func() []string { return nil },
+		Engine: &answers{history, live, limits.Answer}, OwnBegins: history.Begins, NotReady: func() []string { return nil },
 		Changes: func(q api.ChangeQuery) (c api.Changes) {
 			all := []cluster.Change{
 				{TimeMs: querytest.Base + 1, Namespace: "shop", Object: "Deployment/cart", Kind: cluster.ChangeRollout, What: "rolled out"},
@@ -130,7 +137,7 @@ func site(t *testing.T, recs []flow.Record) http.Handler {
 			return c
 		},
 	}
-	return s.Handler()
+	return s
 }
 
 var took = regexp.MustCompile(`"took_(ms|ns)":[0-9.e+-]+`)
@@ -161,7 +168,12 @@ func call(t *testing.T, h http.Handler, token, path string, v url.Values) (int, 
 func TestConfinedCallersLearnNothing(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 8))
 	recs := querytest.Records(rng, 900)
-	a, b := site(t, recs), site(t, otherwise(rng, recs))
+	learnNothing(t, rng, site(t, recs), site(t, otherwise(rng, recs)), 300)
+}
+
+// learnNothing asks two worlds the same, with so many generated queries.
+func learnNothing(t *testing.T, rng *rand.Rand, a, b http.Handler, queries int) {
+	t.Helper()
 	rangeOf := func(v url.Values) url.Values {
 		v.Set("since", fmt.Sprint(int64(querytest.Base+rng.IntN(querytest.Span/2))))
 		v.Set("until", fmt.Sprint(int64(querytest.Base+querytest.Span/2+rng.IntN(querytest.Span))))
@@ -173,7 +185,7 @@ func TestConfinedCallersLearnNothing(t *testing.T) {
 	}
 	var list []request
 	add := func(path string, v url.Values) { list = append(list, request{path, v}) }
-	for range 300 {
+	for range queries {
 		add("query", rangeOf(url.Values{"q": {query.Format(querytest.Query(rng))}}))
 		add("flows", url.Values{"last": {"50"}, "query": {query.FormatExpr(querytest.Expr(rng, 3))}})
 	}

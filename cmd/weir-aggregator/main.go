@@ -133,7 +133,7 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 	judge := newVerify(birds, runners, col)
 	web.Verify = judge.list
 	serveQueries(web, &cfg.API, tls, history)
-	if err := identify(web, &cfg.API, world); err != nil {
+	if err := errors.Join(identify(web, &cfg.API, world), openLong(web, cfg, runners)); err != nil {
 		return nil, err
 	}
 	watch := &obs.Server{

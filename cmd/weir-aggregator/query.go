@@ -67,7 +67,7 @@ func serveQueries(web *api.Server, cfg *config.API, tls *certificates, history *
 	web.Limits = api.DefaultQueryLimits()
 	web.Limits.AtOnce, web.Limits.Timeout = cfg.Queries, cfg.QueryTimeout
 	if history != nil {
-		web.Engine = &answers{history, web.Live, web.Limits.Answer}
+		web.Engine, web.OwnBegins = &answers{history, web.Live, web.Limits.Answer}, history.Begins
 	}
 	for _, p := range cfg.Peers {
 		transport := &http.Transport{DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext, TLSHandshakeTimeout: 5 * time.Second}

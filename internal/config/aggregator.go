@@ -57,6 +57,7 @@ type History struct {
 	Memory   int64         `json:"memory" flag:"history-memory" doc:"bytes for recent rows and for columns that queries read"`
 	MaxBytes int64         `json:"maxBytes" flag:"history-max-bytes" doc:"disk that its segments may take; the oldest go first"`
 	MaxAge   time.Duration `json:"maxAge" flag:"history-max-age" doc:"how long records are kept"`
+	Longer   string        `json:"longer" doc:"name of the sink of kind clickhouse that answers for what is older than this history; auto for the first one without a filter, none for none"`
 }
 
 // Cluster says where the aggregator sees the cluster's objects. Names of flows come
@@ -172,7 +173,7 @@ func DefaultAggregator() *Aggregator {
 		Correlate: Correlate{
 			ActiveTimeout: 60 * time.Second, InactiveTimeout: 90 * time.Second, HalfTimeout: 20 * time.Second, MaxConnections: 4 << 20,
 		},
-		History: History{Enabled: true, Memory: 512 << 20, MaxBytes: 20 << 30, MaxAge: 7 * 24 * time.Hour},
+		History: History{Enabled: true, Memory: 512 << 20, MaxBytes: 20 << 30, MaxAge: 7 * 24 * time.Hour, Longer: "auto"},
 		Cluster: Cluster{Source: "auto"},
 		API:     API{Listen: "127.0.0.1:8443", Auth: "token", Backlog: 1 << 14, Clients: 100, Queries: 4, QueryTimeout: 30 * time.Second, Live: 1 << 15, CallerQueries: 4, CallerStreams: 20, CallerRate: 20},
 		Metrics: obs.Config{Listen: "127.0.0.1:9642"},
@@ -207,7 +208,27 @@ func (a *Aggregator) Validate() error {
 			errs = append(errs, fmt.Errorf("sinks[%d].name: history is the name of the built-in history: take another", i))
 		}
 	}
+	if l := a.History.Longer; l != "auto" && l != "none" && a.LongHistory() == nil {
+		errs = append(errs, fmt.Errorf("history.longer: %q is no sink of kind clickhouse without a filter: name one, or auto or none", l))
+	}
 	return errors.Join(errs...)
+}
+
+// LongHistory is the sink whose database answers for what is older than the built-in
+// history; nil for none. One that has a filter does not know all flows.
+func (a *Aggregator) LongHistory() *Sink {
+	for i := range a.Sinks {
+		s := &a.Sinks[i]
+		if s.Kind == "clickhouse" && !s.Filter.Set() && (a.History.Longer == "auto" || a.History.Longer == s.Name) {
+			return s
+		}
+	}
+	return nil
+}
+
+// Set reports whether the filter leaves anything out.
+func (f *Filter) Set() bool {
+	return f.Query != "" || f.Not || len(f.Namespaces)+len(f.Outcomes)+len(f.Scopes)+len(f.Protocols)+len(f.CIDRs) > 0
 }
 
 // Validate checks the limits.

@@ -1,0 +1,148 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/weirnet/weir/api/query"
+)
+
+// Long is a history that goes further back than the Engine's: a database that all
+// aggregators of the same agents fill, so that one of them asks it for all.
+type Long interface {
+	// Answer fills an answer that has nothing yet; where it fails the answer is of no use.
+	Answer(ctx context.Context, a *query.Answer) error
+	// Name says to people what it is.
+	Name() string
+	// Begins tells from when on it has records, ms since the epoch; 0 where it has none.
+	Begins(ctx context.Context) (int64, error)
+	// Waiting is how many records this aggregator has for it that it did not take yet.
+	Waiting() uint64
+}
+
+const (
+	// longSlack is how much longer than an export takes the two histories may begin apart
+	// and still count as beginning together.
+	longSlack = 2 * time.Minute
+	// beginsKeep is how long it is believed when the long history begins, and
+	// failedKeep that it cannot be asked: so much faster are questions to one that is down.
+	beginsKeep = time.Minute
+	failedKeep = 10 * time.Second
+	// beginsTimeout is how long it has to say when it begins.
+	beginsTimeout = 3 * time.Second
+)
+
+// begins remembers when the long history begins.
+type begins struct {
+	mu    sync.Mutex
+	at    int64
+	err   error
+	asked time.Time
+}
+
+func (b *begins) ask(ctx context.Context, l Long) (int64, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	keep := beginsKeep
+	if b.err != nil {
+		keep = failedKeep
+	}
+	if !b.asked.IsZero() && time.Since(b.asked) < keep {
+		return b.at, b.err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), beginsTimeout) // others wait for it
+	defer cancel()
+	b.at, b.err = l.Begins(ctx)
+	b.asked = time.Now()
+	return b.at, b.err
+}
+
+// failed notes that it did not answer.
+func (b *begins) failed(err error, at time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.err, b.asked = err, at
+}
+
+// ForgetLong has the long history asked at once, although it failed a moment ago.
+func (s *Server) ForgetLong() { s.longBegins.failed(nil, time.Time{}) }
+
+// answer asks where the range is: this aggregator and its peers, or, where the range
+// begins before their history, the long one. If that one fails, what they have is the
+// answer, and the long one is missing from it.
+func (s *Server) answer(ctx context.Context, a *query.Answer) ([]query.Missing, error) {
+	missing, done, err := s.fromLong(ctx, a)
+	if done || err != nil {
+		return nil, err
+	}
+	rest, err := s.ask(ctx, a)
+	return append(missing, rest...), err
+}
+
+// fromLong asks the long history, where the range begins before the own.
+func (s *Server) fromLong(ctx context.Context, a *query.Answer) (missing []query.Missing, done bool, err error) {
+	if s.Long == nil {
+		return nil, false, nil
+	}
+	var own int64
+	if s.OwnBegins != nil {
+		own = s.OwnBegins()
+	}
+	slack := longSlack.Milliseconds()
+	if own != 0 && a.Since >= own+slack/2 {
+		return nil, false, nil
+	}
+	at, err := s.longBegins.ask(ctx, s.Long)
+	if err == nil {
+		if s.Engine != nil && (at == 0 || own != 0 && at > own-slack) {
+			return nil, false, nil // nothing older is there either
+		}
+		b := a.Fresh()
+		if err = s.askLong(ctx, b); err == nil {
+			s.Stats.LongQueries.Add(1)
+			s.noteLong(b, at)
+			*a = *b
+			return nil, true, nil
+		}
+		if errors.Is(err, query.ErrGroups) || ctx.Err() != nil {
+			return nil, false, err // the query's own fault, or nobody waits any more
+		}
+		s.longBegins.failed(err, time.Now())
+	}
+	s.Stats.LongFailures.Add(1)
+	if s.Engine == nil {
+		return nil, false, fmt.Errorf("%s: %w", s.Long.Name(), err)
+	}
+	s.Log.Warn("the long history did not answer", "history", s.Long.Name(), "error", err.Error())
+	return []query.Missing{{Name: s.Long.Name(), Error: err.Error()}}, false, nil
+}
+
+// askLong leaves a part of the time for what the aggregators have themselves.
+func (s *Server) askLong(ctx context.Context, a *query.Answer) error {
+	if until, ok := ctx.Deadline(); ok && s.Engine != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, until.Add(-time.Until(until)/4))
+		defer cancel()
+	}
+	return s.Long.Answer(ctx, a)
+}
+
+// noteLong says what an answer of the long history may lack.
+func (s *Server) noteLong(a *query.Answer, begins int64) {
+	a.Note("answered by " + s.Long.Name())
+	if a.Until > time.Now().Add(-longSlack).UnixMilli() {
+		a.Note("connections of the last minute may be missing: they are there once they were exported and written")
+	}
+	if a.Visible != nil {
+		return // the rest tells of what others do
+	}
+	if n := s.Long.Waiting(); n > 0 {
+		a.Note(fmt.Sprintf("%d records wait to be written there and are missing", n))
+	}
+	if begins > a.Since+longSlack.Milliseconds() {
+		a.Note("the history begins at " + query.FormatTime(begins))
+	}
+}
