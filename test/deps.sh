@@ -8,6 +8,7 @@ declare -A package=(
 	[nfcapd]=nfdump [nfacctd]=pmacct [softflowd]=softflowd [tshark]=tshark
 	[ovs-vsctl]=openvswitch-switch [ovsdb-server]=openvswitch-switch
 	[g++]=g++ [etcd]=etcd-server [openssl]=openssl [git]=git [npm]=npm [promtool]=prometheus
+	[java]=default-jre-headless [mvn]=maven
 )
 missing=()
 for tool in "${!package[@]}"; do
@@ -32,4 +33,16 @@ if [ "$(uname -m)" = x86_64 ] && ! grep -qs "\"version\": \"$chdb\"" "$engine/no
 	echo "installing ClickHouse's engine $chdb"
 	mkdir -p "$engine"
 	npm install --silent --ignore-scripts --no-audit --no-fund --prefix "$engine" "@chdb/lib-linux-x64-gnu@$chdb"
+fi
+
+# A Kafka broker, which internal/testenv starts.
+kafka=$PWD/test/.cache/kafka
+if ! cmp -s test/kafka/pom.xml "$kafka/pom.xml"; then
+	echo "installing Kafka's broker"
+	rm -rf "$kafka"
+	mkdir -p "$kafka"
+	cp test/kafka/pom.xml "$kafka/new.xml"
+	mvn -q -B -f "$kafka/new.xml" package -Dlibs="$kafka/libs"
+	rm -rf "$kafka/target"
+	mv "$kafka/new.xml" "$kafka/pom.xml"
 fi

@@ -25,7 +25,10 @@ func TestMetricsAreInTheDocs(t *testing.T) {
 	ch := config.Sink{Name: "clickhouse", Kind: "clickhouse"}
 	ch.SetDefaults()
 	ch.ClickHouse.Hosts = []string{"127.0.0.1:9000"}
-	cfg.Sinks = []config.Sink{s, ch}
+	kafka := config.Sink{Name: "kafka", Kind: "kafka"}
+	kafka.SetDefaults()
+	kafka.Kafka.Brokers = []string{"127.0.0.1:9092"}
+	cfg.Sinks = []config.Sink{s, ch, kafka}
 	p, err := wire(cfg, slog.New(slog.DiscardHandler), buildinfo.Get(""))
 	if err != nil {
 		t.Fatal(err)

@@ -19,6 +19,7 @@ import (
 	"github.com/weirnet/weir/sinks/clickhouse"
 	"github.com/weirnet/weir/sinks/ipfix"
 	"github.com/weirnet/weir/sinks/jsonl"
+	"github.com/weirnet/weir/sinks/kafka"
 	"github.com/weirnet/weir/sinks/prom"
 	"github.com/weirnet/weir/sinks/spool"
 )
@@ -101,6 +102,8 @@ func makeSink(s *config.Sink, log *slog.Logger) (sinks.Sink, error) {
 		return ipfix.New(c, log, time.Now)
 	case "clickhouse":
 		return clickhouse.New(s.ClickHouse.Sink(s.Name, buildinfo.Get(version).String()), log, time.Now)
+	case "kafka":
+		return kafka.New(s.Kafka.Sink(s.Name, buildinfo.Get(version).String()), log)
 	case "prom":
 		return prom.New(s.Prom.Sink(s.Name))
 	default:

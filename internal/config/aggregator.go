@@ -82,7 +82,7 @@ func (c *Cluster) Resolve(inPod bool) string { return c.names().Resolve(inPod) }
 // Sink is one destination.
 type Sink struct {
 	Name   string    `json:"name" doc:"name in metrics, in the ledger and of the spool's directory"`
-	Kind   string    `json:"kind" doc:"jsonl, ipfix, prom or clickhouse"`
+	Kind   string    `json:"kind" doc:"jsonl, ipfix, prom, clickhouse or kafka"`
 	Filter Filter    `json:"filter" doc:"which records it gets; everything that is set must hold"`
 	Spool  Spool     `json:"spool" doc:"what waits on disk while the destination is slow or down"`
 	JSONL  JSONLSink `json:"jsonl" doc:"for kind jsonl"`
@@ -90,6 +90,7 @@ type Sink struct {
 	Prom   PromSink  `json:"prom" doc:"for kind prom"`
 
 	ClickHouse ClickHouseSink `json:"clickhouse" doc:"for kind clickhouse"`
+	Kafka      KafkaSink      `json:"kafka" doc:"for kind kafka"`
 }
 
 // Filter picks records for a sink. `filter: "outcome != ok"` is short for its key query.
@@ -190,6 +191,7 @@ func (s *Sink) SetDefaults() {
 	s.JSONL = JSONLSink{Format: "jsonl", MaxBytes: 100 << 20, Keep: 10, Compress: true}
 	s.IPFIX = IPFIXSink{Transport: "tls", Template: "antrea", Format: "ipfix", Domain: 1}
 	s.ClickHouse.SetDefaults()
+	s.Kafka.SetDefaults()
 }
 
 // Validate checks what no single part can see.
@@ -317,8 +319,10 @@ func (s *Sink) Validate() error {
 		errs = append(errs, s.Prom.check(s.Name))
 	case "clickhouse":
 		errs = append(errs, s.ClickHouse.check(s.Name))
+	case "kafka":
+		errs = append(errs, s.Kafka.check(s.Name))
 	default:
-		errs = append(errs, oneOf("kind", s.Kind, "jsonl", "ipfix", "prom", "clickhouse"))
+		errs = append(errs, oneOf("kind", s.Kind, "jsonl", "ipfix", "prom", "clickhouse", "kafka"))
 	}
 	return errors.Join(errs...)
 }

@@ -73,7 +73,7 @@ var layer = map[string]int{
 var trees = map[string]int{"sinks/": 2, "aggregator/store/": 2, "cmd/": 4, "internal/gen/": 4, "internal/bench": 4, "internal/ociimage": 4}
 
 // tests-only packages may be imported by tests alone.
-var testOnly = []string{"internal/testenv", "internal/repotest", "test/", "internal/peer", "api/flow/flowtest", "api/query/querytest", "aggregator/api/apitest"}
+var testOnly = []string{"internal/testenv", "internal/repotest", "test/", "internal/peer", "api/flow/flowtest", "api/query/querytest", "aggregator/api/apitest", "sinks/sinktest"}
 
 // pure packages have no clock, no goroutine, no I/O.
 var pure = []string{
