@@ -14,6 +14,7 @@ part "go test" "$go" test -timeout 40m $("$go" list ./... | grep -v /weir/test/)
 # These run binaries that they build themselves, which the test cache does not see.
 part "go test ./test" "$go" test -count=1 -timeout 40m ./test/...
 part "demo" bash test/demo-test.sh
+part "page" bash test/page/test.sh
 # Modules of their own keep heavy test dependencies out of Weir's go.mod.
 for mod in $(git ls-files 'test/*go.mod' 'test/**/go.mod' | sort -u); do
 	dir=$(dirname "$mod")

@@ -263,6 +263,32 @@ func TestAuth(t *testing.T) {
 	}
 }
 
+// The page's files are for everybody, what they ask for is not; the browser may name
+// the page's own origin.
+func TestPage(t *testing.T) {
+	s := &Server{Auth: AuthToken, Hub: NewHub(1), NotReady: func() []string { return nil }}
+	ask := func(path, origin string) *http.Response {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://weir.example"+path, nil)
+		r.Header.Set("Origin", origin)
+		w := httptest.NewRecorder()
+		s.Handler().ServeHTTP(w, r)
+		return w.Result()
+	}
+	if r := ask("/", "http://weir.example"); r.StatusCode != http.StatusOK || !strings.Contains(r.Header.Get("Content-Security-Policy"), "script-src 'self'") {
+		t.Errorf("/ gives %d, policy %q", r.StatusCode, r.Header.Get("Content-Security-Policy"))
+	}
+	for path, want := range map[string]int{"/api/v1/health": 401, "/api/v1/query": 401, "/api/": 401, "/nothing": 404} {
+		if r := ask(path, "http://weir.example"); r.StatusCode != want {
+			t.Errorf("%s gives %d, want %d", path, r.StatusCode, want)
+		}
+	}
+	for _, origin := range []string{"https://weir.example", "http://weir.example:81", "http://evil.example", "null"} {
+		if r := ask("/", origin); r.StatusCode != http.StatusForbidden {
+			t.Errorf("a page of %s gets %d", origin, r.StatusCode)
+		}
+	}
+}
+
 func TestTokenFiles(t *testing.T) {
 	dir := t.TempDir()
 	for _, c := range []struct {

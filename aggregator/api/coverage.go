@@ -31,6 +31,9 @@ const SilentAfter = time.Minute
 
 // NewCoverage marks silent nodes and sums up.
 func NewCoverage(now time.Time, tables []NodeCoverage, nodes int) Coverage {
+	if tables == nil {
+		tables = []NodeCoverage{} // an array in JSON, not null
+	}
 	c := Coverage{Time: now, Tables: tables, Nodes: max(nodes, len(tables))}
 	var fresh []coverage.Table
 	for i := range tables {

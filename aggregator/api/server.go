@@ -27,6 +27,7 @@ import (
 	"github.com/weirnet/weir/aggregator/why"
 	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/api/query"
+	"github.com/weirnet/weir/dashboards/web"
 	"github.com/weirnet/weir/internal/canary"
 	"github.com/weirnet/weir/internal/ledger"
 	"github.com/weirnet/weir/internal/obs"
@@ -170,6 +171,11 @@ func (s *Server) Handler() http.Handler {
 			paths = append(paths, x.path)
 		}
 	}
+	page, err := web.Handler()
+	if err != nil { // the build that is embedded is not whole, which web's tests tell
+		page = http.NotFoundHandler()
+		s.Log.Error("the page is not served", "error", err)
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, fmt.Sprintf("nothing at %s %s: the API is below %s: %s", r.Method, r.URL.Path, prefix, strings.Join(paths, ", ")))
 	})
@@ -186,9 +192,13 @@ func (s *Server) Handler() http.Handler {
 		}
 		// A page of another origin that a person has open must not read flows from
 		// an API that listens on loopback without a token (DNS rebinding too).
-		if r.Header.Get("Origin") != "" || s.Auth == AuthNone && !loopbackHost(r.Host) {
+		if !sameOrigin(r) || s.Auth == AuthNone && !loopbackHost(r.Host) {
 			s.Stats.Denied.Add(1)
 			fail(w, http.StatusForbidden, "requests of other origins are not answered")
+			return
+		}
+		if !strings.HasPrefix(r.URL.Path, "/api/") { // the page's files tell nothing: no token is asked for
+			page.ServeHTTP(w, r)
 			return
 		}
 		c, err := s.authenticate(r)
@@ -339,6 +349,17 @@ func (s *Server) minutes(w http.ResponseWriter, r *http.Request) {
 		books = []ledger.MinuteBook{}
 	}
 	reply(w, http.StatusOK, books)
+}
+
+// sameOrigin reports whether a request comes from this server's own page, or from no
+// page: browsers name the origin of what a page of another origin asks (Fetch, 3.2).
+func sameOrigin(r *http.Request) bool {
+	o := r.Header.Get("Origin")
+	scheme := "http://"
+	if r.TLS != nil {
+		scheme = "https://"
+	}
+	return o == "" || o == scheme+r.Host
 }
 
 func loopbackHost(hostport string) bool {

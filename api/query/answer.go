@@ -210,6 +210,9 @@ func (a *Answer) Result(limit int) (*Result, error) {
 	} else {
 		res = a.rows()
 	}
+	if res.Rows == nil {
+		res.Rows = []Row{} // an array in JSON, not null
+	}
 	if len(res.Rows) > limit {
 		res.Rows, res.Cut = res.Rows[:limit], true
 	}

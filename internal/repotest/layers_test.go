@@ -67,6 +67,7 @@ var layer = map[string]int{
 	"internal/cli":         3,
 	"internal/demo":        3,
 	"deploy":               0,
+	"dashboards/web":       2,
 }
 
 // trees lists layers that a whole tree shares: sinks/jsonl is as sinks.
@@ -117,7 +118,7 @@ func sources(t *testing.T) []source {
 		}
 		rel, _ := filepath.Rel("../..", path)
 		if d.IsDir() {
-			if rel != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata" || d.Name() == "bin" || exists(filepath.Join(path, "go.mod"))) {
+			if rel != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata" || d.Name() == "bin" || d.Name() == "node_modules" || exists(filepath.Join(path, "go.mod"))) {
 				return filepath.SkipDir
 			}
 			return nil

@@ -1,0 +1,44 @@
+import { beforeAll, expect, test, vi } from "vitest";
+
+// The module follows the page's state, which reads the address bar.
+beforeAll(() => {
+  vi.stubGlobal("location", { search: "", pathname: "/" });
+  vi.stubGlobal("window", { addEventListener: () => undefined });
+});
+
+const bytes = (s: string) => new TextEncoder().encode(s);
+
+test("lines are whole, however the bytes come", async () => {
+  const { Lines } = await import("./live");
+  const text = '{"a":1}\n\n{"b":"żó"}\n{"c":3}\n';
+  const all = bytes(text);
+  for (const size of [1, 2, 3, 7, 100]) {
+    const l = new Lines();
+    const got: string[] = [];
+    for (let i = 0; i < all.length; i += size) l.push(all.subarray(i, i + size), (t) => got.push(t()));
+    expect(got).toEqual(['{"a":1}', "", '{"b":"żó"}', '{"c":3}']);
+  }
+});
+
+test("a batch counts all and reads some", async () => {
+  const { Batch, perSecond } = await import("./live");
+  const b = new Batch();
+  const put = (s: string) => b.line(() => s, s.length);
+  for (let i = 0; i < 5310; i++) put(`{"conn_id":"${i}","pad":"${"x".repeat(300)}"}`);
+  put('{"weir":{"skipped":7}}');
+  put('{"weir":{"end":true,"skipped":1}}');
+  expect([b.came, b.rows.length, b.skipped, b.ended]).toEqual([5310, perSecond, 8, true]);
+});
+
+test("rows are bounded, and a connection is there once", async () => {
+  const { kept, merge } = await import("./live");
+  const row = (i: number, v: number) => ({ conn_id: String(i), bytes: v });
+  expect(merge([row(1, 10), row(2, 10)], [row(3, 1), row(1, 20)])).toEqual([row(1, 20), row(3, 1), row(2, 10)]);
+  let rows: ReturnType<typeof merge> = [];
+  for (let i = 0; i < 20; i++)
+    rows = merge(
+      rows,
+      Array.from({ length: 200 }, (_, k) => row(i * 200 + k, 0)),
+    );
+  expect(rows.length).toBe(kept);
+});

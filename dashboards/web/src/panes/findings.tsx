@@ -1,0 +1,119 @@
+// What is otherwise than before, worst first; where nothing is, one calm sentence.
+
+import { signal } from "@preact/signals";
+import type { Tone } from "../columns";
+import { findings } from "../data";
+import { split } from "../query";
+import { go, state } from "../state";
+import type { Finding } from "../types";
+import { copy, md } from "../ui/copy";
+import { Glyph } from "../ui/glyph";
+import { Name } from "../ui/name";
+import { Failed, Loading } from "../ui/states";
+
+const tones: Record<string, Tone> = {
+  failing: "failed",
+  loss: "failed",
+  node_silent: "failed",
+  conntrack: "unanswered",
+  denied: "denied",
+  retransmits: "unanswered",
+};
+
+const shown = 3;
+const open = signal(false);
+
+/** The kinds of workloads are left out, arrows are arrows. */
+const readable = (text: string): string =>
+  text
+    .replace(/([\w.-]+)\/(?:Deployment|StatefulSet|DaemonSet|ReplicaSet|CronJob|Job|Pod)\//g, "$1/")
+    .replaceAll(" -> ", " → ");
+
+export function follow(f: Finding): void {
+  if (!f.query) return;
+  go({
+    q: split(f.query).expr,
+    select: f.src && f.dst ? { kind: "edge", src: f.src, dst: f.dst, ...(f.port ? { port: f.port } : {}) } : null,
+  });
+}
+
+function Line({ f }: { f: Finding }) {
+  const text = readable(f.text);
+  const at = text.indexOf(": ");
+  const head = at < 0 ? text : text.slice(0, at);
+  const rest = at < 0 ? "" : text.slice(at + 2);
+  return (
+    <li class={`finding ${tones[f.kind] ?? "unknown"}`}>
+      {f.query ? (
+        <button type="button" class="finding-main" onClick={() => follow(f)} title="show these connections and why">
+          <Glyph of={tones[f.kind] ?? "unknown"} />
+          <Name of={head} />
+          <span class="finding-rest">{rest}</span>
+        </button>
+      ) : (
+        <span class="finding-main">
+          <Glyph of={tones[f.kind] ?? "unknown"} />
+          <Name of={head} />
+          <span class="finding-rest">{rest}</span>
+          {f.next && <code>{f.next}</code>}
+        </span>
+      )}
+    </li>
+  );
+}
+
+export function FindingsPane() {
+  const h = findings.value;
+  const v = h.value;
+  const list = v?.findings ?? [];
+  const cut = open.value ? list : list.slice(0, shown);
+  return (
+    <section
+      class={`findings ${h.loading && h.key && !v ? "loading" : ""}`}
+      aria-label="Findings"
+      data-kinds={list.map((f) => f.kind).join(" ")}
+    >
+      {!v &&
+        (h.failure ? (
+          <Failed failure={h.failure} what="findings" />
+        ) : (
+          <Loading what="Comparing with the period before" />
+        ))}
+      {v?.calm && (
+        <p class="calm">
+          <Glyph of="ok" /> {sentence(v.calm)}
+        </p>
+      )}
+      {list.length > 0 && (
+        <ol>
+          {cut.map((f) => (
+            <Line key={f.text} f={f} />
+          ))}
+        </ol>
+      )}
+      {list.length > shown && (
+        <div class="findings-more">
+          <button type="button" class="quiet" aria-expanded={open.value} onClick={() => (open.value = !open.value)}>
+            {open.value ? "fewer" : `${list.length - shown} more`}
+          </button>
+          <button type="button" class="quiet" onClick={() => void copy(asMarkdown(list), "findings")}>
+            copy as Markdown
+          </button>
+          {state.value.q && (
+            <button type="button" class="quiet" onClick={() => go({ q: "", select: null })}>
+              all traffic
+            </button>
+          )}
+        </div>
+      )}
+    </section>
+  );
+}
+
+const sentence = (s: string) => `${s.charAt(0).toUpperCase()}${s.slice(1)}.`;
+
+function asMarkdown(list: Finding[]): string {
+  return list
+    .map((f) => `- ${md(f.text)}${f.query ? `  \n  \`weirctl query ${JSON.stringify(f.query)}\`` : ""}`)
+    .join("\n");
+}
