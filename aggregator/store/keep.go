@@ -29,13 +29,13 @@ func (s *Store) Ready() bool { return true }
 // String is the task's name.
 func (s *Store) String() string { return "history" }
 
-// Keep removes what is too old or too much at now and joins what is small.
+// Keep removes what is too old or too much at now, joins what is small and rolls up what
+// will not be joined any more.
 func (s *Store) Keep(ctx context.Context, now time.Time) {
 	s.retain(now)
-	for ctx.Err() == nil {
-		if more := s.compactOne(ctx, now); !more {
-			return
-		}
+	for ctx.Err() == nil && s.compactOne(ctx, now) {
+	}
+	for ctx.Err() == nil && s.rollOne(ctx, now) {
 	}
 }
 

@@ -34,12 +34,15 @@ type part struct {
 	path   string
 	size   int64
 	meta   segment.Meta
+	rolled bool // it is a roll-up
 
 	// Guarded by Store.mu.
-	file *segment.File // nil while closed
-	refs int           // queries that read it
-	gone bool          // out of the list: close the file when the last query is done
-	dead bool          // and remove it
+	file   *segment.File // nil while closed
+	refs   int           // queries that read it
+	roll   *part         // its roll-up, if there is one
+	rollAt time.Time     // no attempt to make one before
+	gone   bool          // out of the list: close the file when the last query is done
+	dead   bool          // and remove it
 }
 
 func (p *part) rows() (n int) {
@@ -47,6 +50,10 @@ func (p *part) rows() (n int) {
 		n += g.Rows
 	}
 	return n
+}
+
+func (p *part) has(kind segment.Kind) bool {
+	return slices.ContainsFunc(p.meta.Groups, func(g segment.Group) bool { return g.Kind == kind })
 }
 
 func (p *part) span() (lo, hi int64) {
@@ -96,7 +103,7 @@ func (s *Store) load() error {
 		s.seq = max(s.seq, p.hi)
 	}
 	s.parts = kept
-	return nil
+	return s.loadRollups()
 }
 
 func (s *Store) loadHour(dir string, hour time.Time) error {
@@ -173,6 +180,7 @@ func (s *Store) drop(p *part, cause error) {
 	if i >= 0 {
 		s.parts = slices.Delete(s.parts, i, i+1)
 		s.bytes -= p.size
+		s.unroll(p)
 	}
 	s.cache.forget(p)
 	s.mu.Unlock()
@@ -298,8 +306,17 @@ func (s *Store) closeFile(p *part) error {
 func (s *Store) unlink(p *part) {
 	p.gone, p.dead = true, true
 	s.bytes -= p.size
+	s.unroll(p)
 	s.cache.forget(p)
 	if p.refs == 0 {
 		s.finish(p)
+	}
+}
+
+// unroll removes the roll-up of a part.
+func (s *Store) unroll(p *part) {
+	if p.roll != nil {
+		s.unlink(p.roll)
+		p.roll = nil
 	}
 }

@@ -10,18 +10,21 @@ import (
 	"sync/atomic"
 
 	"github.com/weirnet/weir/aggregator/store/column"
+	"github.com/weirnet/weir/aggregator/store/rollup"
 	"github.com/weirnet/weir/aggregator/store/segment"
 	"github.com/weirnet/weir/api/flow"
 )
 
 // Scanned says what a scan looked at.
 type Scanned struct {
-	Rows    uint64 // records in the blocks that were given
-	Blocks  int    // row groups, and the rows in memory
-	Bytes   uint64 // read from the disk
-	Damaged int    // segments that were set aside during this scan: the answer lacks them
-	Oldest  int64  // ms: before it the history has nothing (0: it is empty)
-	Short   bool   // the range begins before Oldest
+	Rows     uint64 // records in the blocks that were given
+	Blocks   int    // row groups, and the rows in memory
+	Segments int    // files
+	Rollups  int    // of them, roll-ups that stood for the records of a segment
+	Bytes    uint64 // read from the disk
+	Damaged  int    // segments that were set aside during this scan: the answer lacks them
+	Oldest   int64  // ms: before it the history has nothing (0: it is empty)
+	Short    bool   // the range begins before Oldest
 }
 
 // View is what a query sees of the history: the segments and recent rows of one moment.
@@ -38,35 +41,53 @@ type View struct {
 	again   bool // a record may be of a connection of which one was said to be the only one
 }
 
+// Plan says what a view may answer from.
+type Plan struct {
+	Live   []flow.Record // records that stand beside the history
+	Groups bool          // sums by minute and rollup.Dim are as good as the records that are the only one of their connection
+	Folded bool          // of each connection one record with the sums of a segment's is as good as all
+}
+
 // View opens what may have records of the time from..to (ms, to exclusive). Done gives
-// it back.
-func (s *Store) View(from, to int64) *View {
+// it back. Segments whose time lies in the range are read from their roll-ups as far as
+// the plan allows.
+func (s *Store) View(from, to int64, plan Plan) *View {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v := &View{s: s, damaged: map[*part]bool{}}
+	head := s.head.rows.Snapshot()
+	v.again = head.Overlaps(from, to) && s.head.again > 0 || slices.ContainsFunc(s.parts, func(p *part) bool {
+		lo, hi := p.span()
+		return p.meta.Again > 0 && lo < to && hi >= from
+	})
+	for i := 0; i < len(plan.Live) && !v.again; i++ {
+		v.again = s.seen.contradicts(&plan.Live[i])
+	}
 	for _, p := range s.parts {
-		n := len(v.units)
-		for g, m := range p.meta.Groups {
-			if v.Oldest == 0 || m.Min < v.Oldest {
-				v.Oldest = m.Min
+		lo, hi := p.span()
+		if v.Oldest == 0 || lo < v.Oldest {
+			v.Oldest = lo
+		}
+		kinds := [3]*part{p, p, p}
+		if r := p.roll; r != nil && !v.again && lo >= from && hi < to {
+			if plan.Groups && r.meta.Grouped && lo-lo%rollup.Minute >= from {
+				kinds[segment.Sole], kinds[segment.Groups] = r, r
 			}
-			if m.Min < to && m.Max >= from {
-				v.units = append(v.units, unit{part: p, group: g, kind: m.Kind, rows: m.Rows, lo: m.Min, hi: m.Max})
+			if plan.Folded && r.has(segment.Rows) {
+				kinds[segment.Rows] = r
 			}
 		}
-		if len(v.units) > n {
-			p.refs++
-			v.held = append(v.held, p)
-			v.again = v.again || p.meta.Again > 0
+		v.add(p, from, to, kinds)
+		if p.roll != nil {
+			v.add(p.roll, from, to, kinds)
 		}
 	}
-	if b := s.head.rows.Snapshot(); b.Rows > 0 {
+	if head.Rows > 0 {
 		if v.Oldest == 0 {
-			v.Oldest = b.Min
+			v.Oldest = head.Min
 		}
-		if b.Overlaps(from, to) {
-			v.again = v.again || s.head.again > 0
-			v.units = append(v.units, unit{head: b, rows: b.Rows, lo: b.Min, hi: b.Max})
+		if head.Overlaps(from, to) {
+			v.units = append(v.units, unit{head: head, rows: head.Rows, lo: head.Min, hi: head.Max})
 		}
 	}
 	v.Short = v.Oldest == 0 || from < v.Oldest
@@ -75,9 +96,23 @@ func (s *Store) View(from, to int64) *View {
 
 // Begins is the time of the oldest record, ms since the epoch; 0 where there is none.
 func (s *Store) Begins() int64 {
-	v := s.View(0, 0)
+	v := s.View(0, 0, Plan{})
 	defer v.Done()
 	return v.Oldest
+}
+
+// add takes the row groups of a part whose kind is read from it.
+func (v *View) add(p *part, from, to int64, kinds [3]*part) {
+	n := len(v.units)
+	for g, m := range p.meta.Groups {
+		if kinds[m.Kind] == p && m.Min < to && m.Max >= from {
+			v.units = append(v.units, unit{part: p, group: g, kind: m.Kind, rows: m.Rows, lo: m.Min, hi: m.Max})
+		}
+	}
+	if len(v.units) > n {
+		p.refs++
+		v.held = append(v.held, p)
+	}
 }
 
 // Len is the number of blocks, oldest first.
@@ -98,24 +133,16 @@ func (v *View) Kind(i int) segment.Kind {
 	return segment.Rows
 }
 
-// Also tells the view of records that stand beside the history.
-func (v *View) Also(live []flow.Record) {
-	v.s.mu.Lock()
-	defer v.s.mu.Unlock()
-	for i := range live {
-		if v.again {
-			return
-		}
-		v.again = v.s.seen.contradicts(&live[i])
-	}
-}
-
 // Block reads the columns of fields of block i, from memory where they are there. A block
 // of a damaged segment is nil; the segment is set aside and counted.
 func (v *View) Block(i int, fields []flow.FieldID) (*column.Block, error) {
 	u := &v.units[i]
 	b, n, err := v.s.block(u, fields)
 	v.bytes.Add(n)
+	if errors.Is(err, segment.ErrCorrupt) && u.part.rolled {
+		v.s.dropRollup(u.part, err)
+		return nil, fmt.Errorf("history: %w", ErrRollup)
+	}
 	if errors.Is(err, segment.ErrCorrupt) {
 		v.mu.Lock()
 		v.damaged[u.part] = true
@@ -129,6 +156,10 @@ func (v *View) Block(i int, fields []flow.FieldID) (*column.Block, error) {
 // Done ends the view and says what it looked at.
 func (v *View) Done() Scanned {
 	for _, p := range v.held {
+		v.Segments++
+		if p.rolled {
+			v.Rollups++
+		}
 		v.s.release(p)
 	}
 	v.held = nil
@@ -161,7 +192,7 @@ type unit struct {
 // oldest first, or newest first if Newest is set. An error of fn ends the scan and is
 // returned; ErrStop ends it without one.
 func (s *Store) Scan(ctx context.Context, q Query, fn func(worker int, b *column.Block) error) (Scanned, error) {
-	v := s.View(q.From, q.To)
+	v := s.View(q.From, q.To, Plan{})
 	if q.Newest {
 		slices.Reverse(v.units)
 	}

@@ -36,7 +36,7 @@ type generation struct {
 }
 
 const (
-	maxGenerations = 8
+	maxGenerations = 4
 	minSlots       = 1 << 12
 )
 

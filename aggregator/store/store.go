@@ -66,6 +66,7 @@ type Stats struct {
 	RemovedAge, RemovedSize, RemovedFull                    atomic.Uint64 // segments
 	RemovedRows                                             atomic.Uint64
 	Corrupt, CorruptRows                                    atomic.Uint64
+	Rollups, RollupFailures, CorruptRollups                 atomic.Uint64
 	RowsScanned, BytesRead, CacheHits, CacheMisses          atomic.Uint64
 }
 

@@ -240,12 +240,18 @@ func TestJoinWhileQueriesRun(t *testing.T) {
 	wg.Wait()
 	got, _ := numbers(t, s, 0, always)
 	wantRun(t, got, 0, 12_500)
-	files, err := filepath.Glob(filepath.Join(cfg.Dir, "*", "*"))
+	files, err := filepath.Glob(filepath.Join(cfg.Dir, "hour=*", "*"))
 	if err != nil || len(files) != len(s.parts) {
 		t.Errorf("%d files for %d segments: %v", len(files), len(s.parts), files)
 	}
 	var size int64
+	all := slices.Clone(s.parts)
 	for _, p := range s.parts {
+		if p.roll != nil {
+			all = append(all, p.roll)
+		}
+	}
+	for _, p := range all {
 		st, err := os.Stat(p.path)
 		if err != nil {
 			t.Fatal(err)
@@ -286,7 +292,7 @@ func TestCrashWhileJoining(t *testing.T) {
 	s = open(t, cfg, c.now)
 	got, _ := numbers(t, s, 0, always)
 	wantRun(t, got, 0, 4000)
-	if files, _ := filepath.Glob(filepath.Join(cfg.Dir, "*", "*")); len(files) != len(s.parts) {
+	if files, _ := filepath.Glob(filepath.Join(cfg.Dir, "hour=*", "*")); len(files) != len(s.parts) {
 		t.Errorf("files %v for %d segments", files, len(s.parts))
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 
+	"github.com/weirnet/weir/aggregator/store"
 	"github.com/weirnet/weir/aggregator/store/column"
 	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/api/query"
@@ -24,7 +25,7 @@ func (e *answers) confined(ctx context.Context, a *query.Answer) error {
 		}
 	}
 	ends := []flow.FieldID{flow.FSrcNS, flow.FDstNS}
-	v := e.history.View(a.Since, a.Until)
+	v := e.history.View(a.Since, a.Until, store.Plan{})
 	defer v.Done()
 	var r flow.Record
 	_, err = v.Each(ctx, 1, func(_, i int) error {

@@ -33,6 +33,7 @@ type Request struct {
 	Also         query.Node    // a condition besides, of the caller's rights; nil for none
 	MaxGroups    int           // 0 for DefaultGroups
 	MaxConns     int           // connections held at once; 0 for DefaultConns
+	NoRollups    bool          // answer from the records alone
 }
 
 // The bounds of a query that names none.
@@ -64,6 +65,7 @@ type run struct {
 
 	static  query.All      // conditions that a record alone decides
 	probe   []flow.FieldID // what they and the base of time and connection read
+	alike   []flow.FieldID // the same where the connection need not be known
 	workers int
 	lists   []listed // rows of each unit that matter
 	seen    *bitset  // connections with more than one record
@@ -97,8 +99,11 @@ func prepare(s *store.Store, req *Request, listing bool) (*run, error) {
 		r.first0 = query.StepOf(req.Since, r.every)
 	}
 	r.needs(listing)
-	r.view = s.View(req.Since, req.Until)
-	r.view.Also(req.Live)
+	r.view = s.View(req.Since, req.Until, store.Plan{
+		Live:   req.Live,
+		Groups: !req.NoRollups && !listing && r.grouped(),
+		Folded: !req.NoRollups && !listing && r.every == 0,
+	})
 	b := column.NewBuilder()
 	for i := range req.Live {
 		b.Add(&req.Live[i])
@@ -140,9 +145,12 @@ func (r *run) needs(listing bool) {
 	var probe flow.Mask
 	r.wants(r.static, &probe)
 	r.probe = []flow.FieldID{flow.FConnID, flow.FSince, flow.FEnd}
+	if r.alike = slices.Clone(r.probe[1:]); probe.Has(flow.FConnID) {
+		r.alike = slices.Clone(r.probe)
+	}
 	for f := range flow.FieldID(flow.NumFields) {
 		if probe.Has(f) && !slices.Contains(r.probe, f) {
-			r.probe = append(r.probe, f)
+			r.probe, r.alike = append(r.probe, f), append(r.alike, f)
 		}
 	}
 	r.all = slices.Clone(r.base)
@@ -326,6 +334,11 @@ func Stats(ctx context.Context, s *store.Store, req *Request) (*query.Table, sto
 	}
 	table, err := r.table(ctx)
 	sc := r.view.Done()
+	if errors.Is(err, store.ErrRollup) {
+		again := *req
+		again.NoRollups = true
+		return Stats(ctx, s, &again)
+	}
 	if err != nil {
 		return nil, sc, err
 	}

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/weirnet/weir/aggregator/store/column"
+	"github.com/weirnet/weir/aggregator/store/segment"
 	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/api/query"
 )
@@ -11,12 +12,13 @@ import (
 // batch are the connections of one unit and one step: their newest records' rows, and what
 // is not the record's own.
 type batch struct {
-	b     *column.Block
-	step  int
-	rows  []int32
-	first []byte     // 0 absent, 1 false, 2 true
-	has   []uint16   // which of run.counters are there
-	sums  [][]uint64 // of each of run.counters
+	b       *column.Block
+	step    int
+	rows    []int32
+	weights []uint64   // of the block's rows: how many connections each stands for; nil for one
+	first   []byte     // 0 absent, 1 false, 2 true
+	has     []uint16   // which of run.counters are there
+	sums    [][]uint64 // of each of run.counters
 }
 
 // row is the row of connection k.
@@ -27,8 +29,16 @@ func (x *batch) row(k int32) int32 {
 	return x.rows[k]
 }
 
+// weight is how many connections connection k stands for.
+func (x *batch) weight(k int32) uint64 {
+	if x.weights == nil {
+		return 1
+	}
+	return x.weights[x.rows[k]]
+}
+
 func (x *batch) reset(b *column.Block, step, counters int) {
-	x.b, x.step = b, step
+	x.b, x.step, x.weights = b, step, nil
 	x.rows, x.first, x.has = x.rows[:0], x.first[:0], x.has[:0]
 	for len(x.sums) < counters {
 		x.sums = append(x.sums, nil)
@@ -51,7 +61,12 @@ func (r *run) batches(u int, x *batch, fn func(*batch) error) error {
 	if len(over) == 0 && empty(lists) {
 		return nil
 	}
-	b, err := r.block(u, r.fewer(u, r.all))
+	fields := r.fewer(u, r.all)
+	sums := u < r.view.Len() && r.view.Kind(u) == segment.Groups
+	if sums {
+		fields = append(slices.Clone(fields), segment.Weight)
+	}
+	b, err := r.block(u, fields)
 	if b == nil || err != nil {
 		return err
 	}
@@ -59,6 +74,9 @@ func (r *run) batches(u int, x *batch, fn func(*batch) error) error {
 	for k, list := range lists {
 		step := lo + k
 		x.reset(b, step, len(r.counters))
+		if sums {
+			x.weights = b.Cols[segment.Weight].Nums
+		}
 		x.rows = append(x.rows, list...)
 		r.shares(x, r.inside(u))
 		for len(over) > 0 && int(over[0].step) == step {
@@ -77,7 +95,7 @@ func (r *run) batches(u int, x *batch, fn func(*batch) error) error {
 // probe1 lists the rows of a unit that fit what a record alone decides, of those that belong
 // to each step.
 func (r *run) probe1(u int) (lo int, lists [][]int32, err error) {
-	b, err := r.block(u, r.fewer(u, r.probe[1:]))
+	b, err := r.block(u, r.fewer(u, r.alike))
 	if b == nil || err != nil {
 		return 0, nil, err
 	}

@@ -302,14 +302,14 @@ func (g *grouper) aggregate(x *batch, i int) {
 	a, step := &g.aggs[i], len(g.aggs)
 	switch a.Func {
 	case query.Active:
-		for _, id := range g.ids {
-			g.accs[int(id)*step+i].n++
+		for n, id := range g.ids {
+			g.accs[int(id)*step+i].n += x.weight(g.sel[n])
 		}
 		return
 	case query.Conns:
 		for n, k := range g.sel {
 			if x.first[k] == 2 {
-				g.accs[int(g.ids[n])*step+i].n++
+				g.accs[int(g.ids[n])*step+i].n += x.weight(k)
 			}
 		}
 		return
@@ -328,18 +328,19 @@ func (g *grouper) aggregate(x *batch, i int) {
 			v, ok = num(col, x.rows[k])
 		}
 		if !ok {
-			c.uncounted++
+			c.uncounted += x.weight(k)
 			continue
 		}
 		w := query.WideUint(v)
 		if signed {
 			w = query.WideInt(int64(v))
 		}
-		c.add(a.Func, w)
+		c.add(a.Func, w, x.weight(k))
 	}
 }
 
-func (c *acc) add(fn query.Func, w query.Wide) {
+// add counts a value, which is the sum of so many connections'.
+func (c *acc) add(fn query.Func, w query.Wide, conns uint64) {
 	switch fn {
 	case query.Sum, query.Rate:
 		c.sum = c.sum.Plus(w)
@@ -360,7 +361,7 @@ func (c *acc) add(fn query.Func, w query.Wide) {
 		}
 		c.ext.Add(fn, w)
 	}
-	c.n++
+	c.n += conns
 }
 
 // uniq counts distinct values by the hash of their text, which each value of a dictionary
@@ -375,28 +376,28 @@ func (g *grouper) uniq(x *batch, i int) {
 		v, ok, derived := g.derived(x, k, id)
 		if !derived && col != nil && col.Codes != nil {
 			h, ok := g.textHash(i, col, col.Codes[x.rows[k]])
-			c.distinct(h, ok)
+			c.distinct(h, ok, x.weight(k))
 			continue
 		}
 		if !derived {
 			v, ok = num(col, x.rows[k])
 		}
 		if !ok {
-			c.uncounted++
+			c.uncounted += x.weight(k)
 			continue
 		}
 		column.SetNumber(&r, id, v)
 		g.text = r.AppendText(g.text[:0], id)
-		c.distinct(xxhash.Sum64(g.text), true)
+		c.distinct(xxhash.Sum64(g.text), true, x.weight(k))
 	}
 }
 
-func (c *acc) distinct(h uint64, ok bool) {
+func (c *acc) distinct(h uint64, ok bool, conns uint64) {
 	if !ok {
-		c.uncounted++
+		c.uncounted += conns
 		return
 	}
-	c.n++
+	c.n += conns
 	if c.ext == nil {
 		c.ext = &query.Acc{Distinct: &query.Distinct{}}
 	}

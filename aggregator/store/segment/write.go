@@ -23,11 +23,12 @@ const magic = "PAR1"
 
 // Meta is what a file says of itself beside its columns.
 type Meta struct {
-	Spool  string  `json:"spool"` // ID of the spool that From and To count in
-	From   uint64  `json:"from"`  // position of the first record
-	To     uint64  `json:"to"`    // position behind the last one
-	Groups []Group `json:"groups"`
-	Again  int     `json:"again,omitempty"` // records of connections of which an older one may be in a group of kind Sole
+	Spool   string  `json:"spool"` // ID of the spool that From and To count in
+	From    uint64  `json:"from"`  // position of the first record
+	To      uint64  `json:"to"`    // position behind the last one
+	Groups  []Group `json:"groups"`
+	Grouped bool    `json:"grouped,omitempty"` // its groups of kinds Groups and Sole stand for all of kind Sole of a segment
+	Again   int     `json:"again,omitempty"`   // records of connections of which an older one may be in a group of kind Sole
 }
 
 // Kind says what the rows of a row group are.
