@@ -193,7 +193,7 @@ func (e *Exporter) send(x *track.Export) {
 }
 
 func (e *Exporter) canary(c *track.Conn) {
-	if e.cfg.Canary != nil && canary.IsConn(c) {
+	if e.cfg.Canary != nil && canary.MayBe(c) {
 		e.cfg.Canary(e.now, c)
 	}
 }

@@ -304,7 +304,7 @@ type Record struct {
 	Denied             uint32     // denied: packets that a rule of the observer's node denied, as it logged them (packets)
 	LimitedBySrc       LimitedBy  // src.limited_by: what held the client back from sending between the last two looks at its socket
 	LimitedByDst       LimitedBy  // dst.limited_by: what held the server back from sending between the last two looks at its socket
-	Canary             bool       // canary: a connection to a port of the probe (61980 to 61999): weirctl verify opened it, leave it out of totals
+	Canary             bool       // canary: a connection of the probe, by its port (61980 to 61999): weirctl verify or an agent opened it, leave it out of totals
 	DstListen          Listen     // dst.listen: who waited at the server's port when the connection failed
 	DstListens         string     // dst.listens: where the server's address listens instead: at most 8 ports of the protocol, then +N for N more, and the same port of the other protocol, as in 8080, 53/udp
 	DstBacklog         uint32     // dst.backlog: connections that waited for accept(2) at the server's port (connections)

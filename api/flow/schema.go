@@ -247,7 +247,7 @@ var Fields = []Field{
 	{"src.limited_by", "LimitedBySrc", TypeU8, "LimitedBy", "", u(PENWeir, 92, "weirSourceLimitedBy", 1), "what held the client back from sending between the last two looks at its socket", "its socket was not read twice"},
 	{"dst.limited_by", "LimitedByDst", TypeU8, "LimitedBy", "", u(PENWeir, 93, "weirDestinationLimitedBy", 1), "what held the server back from sending between the last two looks at its socket", "its socket was not read twice"},
 	// the probe
-	{"canary", "Canary", TypeBool, "", "", []Element{el(PENWeir, 110, "weirCanary", EncBool, 1)}, "a connection to a port of the probe (61980 to 61999): weirctl verify opened it, leave it out of totals", "any other connection"},
+	{"canary", "Canary", TypeBool, "", "", []Element{el(PENWeir, 110, "weirCanary", EncBool, 1)}, "a connection of the probe, by its port (61980 to 61999): weirctl verify or an agent opened it, leave it out of totals", "any other connection"},
 	// who listens
 	{"dst.listen", "DstListen", TypeU8, "Listen", "", u(PENWeir, 94, "weirDestinationListen", 1), "who waited at the server's port when the connection failed", absentListen},
 	{"dst.listens", "DstListens", TypeString, "", "", s(PENWeir, 95, "weirDestinationListens"), "where the server's address listens instead: at most 8 ports of the protocol, then +N for N more, and the same port of the other protocol, as in 8080, 53/udp", "somebody listens at the port, or nowhere, or as dst.listen"},

@@ -20,6 +20,7 @@ type coverageTask struct {
 	options  inspect.Options
 	evidence []func() coverage.Evidence // of the other sources
 	loop     *exporter.Exporter
+	tried    func() []coverage.Tried // what canaries showed
 	table    atomic.Pointer[coverage.Table]
 }
 
@@ -69,6 +70,7 @@ func (t *coverageTask) now() *coverage.Table {
 		return nil
 	}
 	table := *last
+	table.Try(t.tried())
 	if p := t.loop.State().Pressure; p.Max > 0 {
 		table.Pressure = &p
 	}
@@ -100,6 +102,17 @@ func (t *coverageTask) metrics() []obs.Metric {
 				if table := t.now(); table != nil {
 					for _, r := range table.Rows {
 						emit(1, r.Class, r.Family, r.Seen.String())
+					}
+				}
+			},
+		},
+		{
+			Name: "weir_coverage_canary", Kind: obs.Gauge, Labels: []string{"traffic", "family", "result"},
+			Help: "1 for what canaries showed of each class of traffic and family: result is booked, not opened, booked wrongly, not booked, or none where there was none. Where it disagrees with what inspection says, weir_coverage has what was tried.",
+			Read: func(emit func(float64, ...string)) {
+				if table := t.now(); table != nil {
+					for _, r := range table.Rows {
+						emit(1, r.Class, r.Family, r.Canary.String())
 					}
 				}
 			},

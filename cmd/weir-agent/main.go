@@ -11,6 +11,7 @@ import (
 
 	"github.com/weirnet/weir/api/ipfix"
 	"github.com/weirnet/weir/exporter"
+	"github.com/weirnet/weir/exporter/coverage"
 	"github.com/weirnet/weir/exporter/send"
 	"github.com/weirnet/weir/internal/canary"
 	"github.com/weirnet/weir/internal/config"
@@ -96,8 +97,9 @@ func wire(cfg *config.Agent, log *slog.Logger, v buildinfo.Info, src source) (*p
 	}
 	socks := openSockets(cfg, log, seen)
 	look := newCoverage(cfg, seen.evidence)
-	birds := &canaries{canary.NewTrail(canariesKept), exporter.SteadyClock()}
-	runs := newProbe(cfg, log, birds)
+	birds := &canaries{Trail: canary.NewTrail(canariesKept), clock: exporter.SteadyClock()}
+	runs := newProbe(cfg, log, birds, names)
+	look.tried = func() []coverage.Tried { return runs.tried(false) }
 	sender, err := makeSender(cfg, log, book, keep, func(aggregator string) []ipfix.FactRow {
 		return append(look.facts(), runs.facts(aggregator)...)
 	})
@@ -106,7 +108,7 @@ func wire(cfg *config.Agent, log *slog.Logger, v buildinfo.Info, src source) (*p
 	}
 	loop, err := exporter.New(exporter.Config{
 		Source: src, Track: trackConfig(cfg, src), Poll: cfg.Conntrack.PollInterval, Enrich: withSockets(socks, names.enricher.Fill), Owner: names.owner,
-		Sink: birds.sink(sender), Book: book, Log: log, Clock: birds.clock, Canary: birds.Conn,
+		Sink: birds.sink(sender), Book: book, Log: log, Clock: birds.clock, Canary: birds.conn,
 	})
 	if err != nil {
 		return nil, err
@@ -124,6 +126,7 @@ func wire(cfg *config.Agent, log *slog.Logger, v buildinfo.Info, src source) (*p
 			"coverage": func() any { return look.now() },
 			"canaries": func() any { return birds.view(sender, book) },
 			"packets":  seen.state,
+			"probe":    func() any { return runs.ways.plan(false) },
 			"sockets":  func() any { return socks.Status() },
 		},
 	}

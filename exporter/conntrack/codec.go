@@ -20,6 +20,13 @@ const (
 	ctaTimestamp     = 20
 	ctaMarkMask      = 21
 	ctaLabels        = 22
+	ctaFilter        = 25 // since 5.8
+
+	ctaFilterOrigFlags  = 1
+	ctaFilterReplyFlags = 2
+	// CTA_FILTER_FLAG(CTA_IP_SRC, CTA_IP_DST, CTA_PROTO_NUM, CTA_PROTO_SRC_PORT,
+	// CTA_PROTO_DST_PORT) of net/netfilter/nf_conntrack_netlink.c; bit 2 is the zone's.
+	filterTuple = 1<<0 | 1<<1 | 1<<3 | 1<<4 | 1<<5
 
 	ctaTupleIP    = 1
 	ctaTupleProto = 2

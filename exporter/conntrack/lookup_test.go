@@ -1,6 +1,7 @@
 package conntrack
 
 import (
+	"maps"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -14,9 +15,17 @@ func TestLookup(t *testing.T) {
 	if len(conns) == 0 {
 		t.Fatal("no traffic")
 	}
+	if err := anchor(t).Create(made(1, 7)); err != nil { // and one of another zone
+		t.Fatal(err)
+	}
+	in7, _ := dump(t, Filter{Zones: []uint16{7}})
+	if len(in7) != 1 {
+		t.Fatalf("%d entries in zone 7", len(in7))
+	}
+	maps.Copy(conns, in7)
 	tried := 0
 	for _, want := range conns {
-		if want.Zone != 0 || want.Orig.Proto != 6 && want.Orig.Proto != 17 {
+		if want.Orig.Proto != 6 && want.Orig.Proto != 17 {
 			continue
 		}
 		tried++

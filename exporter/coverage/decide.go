@@ -43,8 +43,12 @@ type Row struct {
 	Class  string `json:"class"`
 	Family string `json:"family"`
 	Seen   Seen   `json:"seen"`
-	Why    string `json:"why,omitempty"`    // empty for yes
+	Why    string `json:"why,omitempty"`    // empty for yes, unless only a canary says so
 	Remedy string `json:"remedy,omitempty"` // what to do
+	// Inspected is what inspection alone says, and Canary what trying showed.
+	Inspected Seen   `json:"inspected"`
+	Canary    Canary `json:"canary"`
+	CanaryWhy string `json:"canary_why,omitempty"` // unless it was booked
 }
 
 // Table is the coverage of one node.
@@ -89,7 +93,7 @@ func row(f *Facts, c Class, v Family) Row {
 			remedy = append(remedy, x.remedy)
 		}
 	}
-	r.Why, r.Remedy = strings.Join(why, "; "), strings.Join(remedy, "; ")
+	r.Why, r.Remedy, r.Inspected = strings.Join(why, "; "), strings.Join(remedy, "; "), r.Seen
 	return r
 }
 

@@ -10,11 +10,13 @@ import (
 
 // The topics of facts.
 const (
-	topicCoverage = "coverage"
-	topicEvidence = "evidence"
-	topicPressure = "pressure"
-	topicClient   = "pressure/client"
-	topicServer   = "pressure/server"
+	topicCoverage  = "coverage"
+	topicInspected = "coverage/inspected"
+	topicCanary    = "coverage/canary"
+	topicEvidence  = "evidence"
+	topicPressure  = "pressure"
+	topicClient    = "pressure/client"
+	topicServer    = "pressure/server"
 )
 
 // pressureNumbers are the numbers of a State by their keys.
@@ -34,7 +36,10 @@ func (t *Table) Facts(nowMs int64) []ipfix.FactRow {
 		out = append(out, row)
 	}
 	for _, r := range t.Rows {
-		add(ipfix.FactRow{Topic: topicCoverage, Key: r.Class + "/" + r.Family, State: r.Seen.String(), Reason: r.Why, Remedy: r.Remedy})
+		key := r.Class + "/" + r.Family
+		add(ipfix.FactRow{Topic: topicCoverage, Key: key, State: r.Seen.String(), Reason: r.Why, Remedy: r.Remedy})
+		add(ipfix.FactRow{Topic: topicInspected, Key: key, State: r.Inspected.String()})
+		add(ipfix.FactRow{Topic: topicCanary, Key: key, State: r.Canary.String(), Reason: r.CanaryWhy})
 	}
 	for _, e := range t.Evidence {
 		add(ipfix.FactRow{Topic: topicEvidence, Key: e.Name, State: onOff[e.On], Reason: e.Why, Remedy: e.Remedy})
@@ -77,12 +82,19 @@ func FromFacts(node string, rows []ipfix.FactRow) Table {
 	}
 	for c := range numClasses {
 		for v := range numFamilies {
-			r := byKey[topicCoverage+" "+c.String()+"/"+v.String()]
+			key := c.String() + "/" + v.String()
+			r := byKey[topicCoverage+" "+key]
 			row := Row{Class: c.String(), Family: v.String()}
 			if r == nil || row.Seen.UnmarshalText([]byte(r.State)) != nil {
 				continue
 			}
-			row.Why, row.Remedy = r.Reason, r.Remedy
+			row.Why, row.Remedy, row.Inspected = r.Reason, r.Remedy, row.Seen
+			if x := byKey[topicInspected+" "+key]; x != nil {
+				_ = row.Inspected.UnmarshalText([]byte(x.State)) // of another version: as seen
+			}
+			if x := byKey[topicCanary+" "+key]; x != nil && row.Canary.UnmarshalText([]byte(x.State)) == nil {
+				row.CanaryWhy = x.Reason
+			}
 			t.Rows = append(t.Rows, row)
 		}
 	}

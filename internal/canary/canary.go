@@ -52,16 +52,25 @@ func (k Kind) Port(i int) (uint16, bool) {
 	return uint16(p), p <= LastPort
 }
 
+// Answered is the port at which the agents of other nodes answer the kind.
+func (k Kind) Answered() uint16 { return LastPort - uint16(NumKinds) + 1 + uint16(k) }
+
 // Is says whether a connection to that port is a canary's.
 func Is(proto uint8, dstPort uint16) bool {
 	return dstPort >= FirstPort && dstPort <= LastPort && (proto == 6 || proto == 17)
 }
 
-// IsRecord says whether a record is a canary's.
-func IsRecord(r *flow.Record) bool { return Is(r.Proto, r.DstPort) && r.Has.Has(flow.FDstPort) }
+// IsRecord says whether a record is a canary's: by its port, or because the agent that
+// opened it said so.
+func IsRecord(r *flow.Record) bool {
+	return Is(r.Proto, r.DstPort) && r.Has.Has(flow.FDstPort) || r.Canary && r.Has.Has(flow.FCanary)
+}
 
-// IsConn says whether an entry is a canary's.
-func IsConn(c *track.Conn) bool { return Is(c.Orig.Proto, c.Orig.DstPort) }
+// MayBe says whether an entry is a canary's, or may be one to a server outside, which
+// goes from a port of the probe.
+func MayBe(c *track.Conn) bool {
+	return Is(c.Orig.Proto, c.Orig.DstPort) || Is(c.Orig.Proto, c.Orig.SrcPort)
+}
 
 // Wanted is the outcome of the kind.
 func (k Kind) Wanted() flow.Outcome {

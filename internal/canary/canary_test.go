@@ -3,10 +3,12 @@ package canary
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/exporter/track"
@@ -40,9 +42,9 @@ func good() *run {
 		mark := func(stage string) Mark {
 			return Mark{Stage: stage, StartMs: opened + 5, Records: 1, Counted: true, Total: *s.Kernel, Deltas: *s.Kernel, Outcome: flow.OutcomeWords[s.Kind.Wanted()], Src: "shop/a", Dst: "node-1"}
 		}
-		r.agent.View.Traces = append(r.agent.View.Traces, Trace{s.Key, []Mark{mark(StageConntrack), mark(StageTrack), mark(StageSend)}})
+		r.agent.View.Traces = append(r.agent.View.Traces, Trace{Key: s.Key, Marks: []Mark{mark(StageConntrack), mark(StageTrack), mark(StageSend)}})
 		r.agent.View.Traces[i].Marks[0].Outcome = ""
-		r.agg.View.Traces = append(r.agg.View.Traces, Trace{s.Key, []Mark{mark(StageCollect), mark(StageCorrelate), mark(StageLive), mark("sink/file")}})
+		r.agg.View.Traces = append(r.agg.View.Traces, Trace{Key: s.Key, Marks: []Mark{mark(StageCollect), mark(StageCorrelate), mark(StageLive), mark("sink/file")}})
 	}
 	return r
 }
@@ -63,7 +65,7 @@ func (r *run) cut(a *Asked, stage string) {
 
 func (r *run) node(name string) {
 	for i := range r.sent {
-		r.sent[i].Node = name
+		r.sent[i].Path = Self(name)
 	}
 }
 
@@ -77,6 +79,40 @@ func (r *run) names(src, srcNode, dst, dstNode string) {
 			}
 		}
 	}
+}
+
+// cross lets the canaries go from a pod of node-1 to one of node-2.
+func (r *run) cross() {
+	r.names("shop/a", "node-1", "shop/b", "node-2")
+	for i := range r.sent {
+		r.sent[i].Path = Path{Class: "cross-node", Src: "shop/a", SrcNode: "node-1", Dst: "shop/b", DstNode: "node-2"}
+		t := r.agg.View.Trace(r.sent[i].Key)
+		peer := *t.Mark(StageCollect)
+		peer.Stage = StagePeer
+		t.Marks = append(t.Marks, peer)
+		for k := range t.Marks {
+			t.Marks[k].SeenBy = seenByBoth
+		}
+	}
+}
+
+// service dials the Service shop/web, and has it booked by a name at every hop.
+func (r *run) service(booked string) {
+	for i := range r.sent {
+		r.sent[i].Service = "shop/web"
+	}
+	for _, a := range []*Asked{&r.agent, &r.agg} {
+		for _, t := range a.View.Traces {
+			for i := range t.Marks {
+				t.Marks[i].Service = booked
+			}
+		}
+	}
+}
+
+func (r *run) cutOne(a *Asked, stage string) {
+	t := a.View.Trace(r.sent[0].Key)
+	t.Marks = slices.DeleteFunc(t.Marks, func(m Mark) bool { return m.Stage == stage })
 }
 
 func (r *run) drop(a *Asked) { a.View.Traces = nil }
@@ -121,8 +157,17 @@ func TestJudge(t *testing.T) {
 		{"not told", func(r *run) { r.cut(&r.agg, StageCorrelate) }, StageCorrelate, "did not tell it"},
 		{"other names", func(r *run) { r.mark(&r.agg, StageCorrelate).Dst = "shop/b" }, StageCorrelate, `named its ends "shop/a" and "node-1", and here they are "shop/a" and "shop/b"`},
 		{"named as the node", func(r *run) { r.node("node-1"); r.names("node-1", "node-1", "corp", "") }, "", ""},
-		{"named otherwise", func(r *run) { r.node("node-1"); r.names("node-1", "node-1", "shop/b", "node-1") }, StageTrack, "both ends are node-1, and one is called shop/b"},
-		{"named as another node", func(r *run) { r.node("node-1"); r.names("node-2", "node-2", "", "") }, StageTrack, "one is called node-2"},
+		{"named otherwise", func(r *run) { r.node("node-1"); r.names("node-1", "node-1", "shop/b", "node-1") }, StageTrack, "its server is node-1, and is called shop/b"},
+		{"named as another node", func(r *run) { r.node("node-1"); r.names("node-2", "node-2", "", "") }, StageTrack, "is called node-2"},
+		{"crosses", func(r *run) { r.cross() }, "", ""},
+		{"crosses, and the other node did not tell", func(r *run) { r.cross(); r.cutOne(&r.agg, StagePeer) }, StagePeer, "the agent of node-2, where it arrived, did not tell of it"},
+		{"crosses, and is not joined", func(r *run) { r.cross(); r.mark(&r.agg, StageCorrelate).SeenBy = "src" }, StageCorrelate, "only node-1 told of it, and not node-2"},
+		{"a pod without a name", func(r *run) { r.cross(); r.mark(&r.agent, StageTrack).Dst = "" }, StageTrack, "its server is shop/b, and has no name"},
+		{"a pod on another node", func(r *run) { r.cross(); r.mark(&r.agent, StageTrack).DstNode = "node-3" }, StageTrack, "shop/b is on node-2, and is said to be on node-3"},
+		{"through a Service", func(r *run) { r.cross(); r.service("shop/web:canary") }, "", ""},
+		{"through another Service", func(r *run) { r.cross(); r.service("shop/other") }, StageTrack, "dialled by the Service shop/web, and is booked as dialled by shop/other"},
+		{"through no Service", func(r *run) { r.cross(); r.service("") }, StageTrack, "dialled directly"},
+		{"what a server outside says", func(r *run) { r.sent[0].Class, r.sent[0].Payload = External, 0 }, "", ""},
 		{"first sights beside", func(r *run) { r.mark(&r.agg, StageLive).Deltas = Numbers{} }, "", ""},
 		{"not live", func(r *run) { r.cut(&r.agg, StageLive) }, StageLive, "live streams"},
 		{"sink full", func(r *run) {
@@ -192,7 +237,7 @@ func TestTrail(t *testing.T) {
 	c := track.Conn{HasCounters: true, Start: opened * 1e6, Counters: track.Counters{OrigPackets: 2, OrigBytes: 100, ReplyPackets: 1, ReplyBytes: 40}}
 	c.Orig = flow.Tuple{Src: flow.Addr16(src.Addr()), Dst: flow.Addr16(netip.MustParseAddr("10.96.0.1")), SrcPort: src.Port(), DstPort: dst.Port(), Proto: 6}
 	c.Reply = flow.Tuple{Src: flow.Addr16(dst.Addr()), SrcPort: dst.Port()}
-	if !IsConn(&c) {
+	if !MayBe(&c) {
 		t.Fatal("no canary")
 	}
 	y.Conn(7, &c)
@@ -216,12 +261,20 @@ func TestTrail(t *testing.T) {
 	r.SetDstPod("web")
 	r.SetDstNS("shop")
 	y.Records(9, StageTrack, []flow.Record{r})
-	want := []Trace{{Key(6, src, dst), []Mark{
+	want := []Trace{{Key: Key(6, src, dst), Marks: []Mark{
 		{Stage: StageConntrack, AtMs: 7, StartMs: opened, Records: 1, Counted: true, Total: Numbers{2, 100, 1, 40}, Deltas: Numbers{2, 100, 1, 40}},
 		{Stage: StageTrack, AtMs: 9, Records: 2, Counted: true, Total: Numbers{Bytes: 100}, Deltas: Numbers{Bytes: 100}, Outcome: "ok", Dst: "shop/web"},
 	}}}
-	if diff := cmp.Diff(want, y.List()); diff != "" {
+	if diff := cmp.Diff(want, y.List(), cmpopts.IgnoreUnexported(Trace{})); diff != "" {
 		t.Error(diff)
+	}
+	r.SetStart(opened + anotherMs + 1) // another connection of the same tuple
+	y.Records(10, StageTrack, []flow.Record{r})
+	r.SetStart(opened) // and a late word of the one before
+	y.Records(11, StageTrack, []flow.Record{r})
+	again := y.Get([]string{Key(6, src, dst)})
+	if len(again) != 1 || len(again[0].Marks) != 1 || again[0].Marks[0].Records != 1 || again[0].Marks[0].AtMs != 10 {
+		t.Errorf("a tuple that is used again: %+v", again)
 	}
 	for i := range 5 {
 		r.SetSrcPort(uint16(50000 + i))
@@ -231,7 +284,7 @@ func TestTrail(t *testing.T) {
 	for _, x := range y.List() {
 		kept = append(kept, x.Key)
 	}
-	if diff := cmp.Diff([]string{"tcp 10.0.0.1:50002>10.0.0.1:61980", "tcp 10.0.0.1:50003>10.0.0.1:61980", "tcp 10.0.0.1:50004>10.0.0.1:61980"}, kept); diff != "" || y.Seen() != 6 {
+	if diff := cmp.Diff([]string{"tcp 10.0.0.1:50002>10.0.0.1:61980", "tcp 10.0.0.1:50003>10.0.0.1:61980", "tcp 10.0.0.1:50004>10.0.0.1:61980"}, kept); diff != "" || y.Seen() != 7 {
 		t.Errorf("%d seen: %s", y.Seen(), diff)
 	}
 }

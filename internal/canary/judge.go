@@ -2,6 +2,7 @@ package canary
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/weirnet/weir/api/flow"
@@ -19,12 +20,23 @@ type Sent struct {
 	Kernel    *Numbers `json:"kernel,omitempty"`
 	KernelWhy string   `json:"kernel_why,omitempty"`
 	Denied    bool     `json:"denied,omitempty"`
-	// Node is the name of the node that opened it, and so of both ends; empty where that
-	// is not known.
-	Node string `json:"node,omitempty"`
+	Path
 	// Ended is false where an unanswered canary's entry could not be ended: its
 	// outcome is then not proven in time.
 	Ended bool `json:"ended"`
+}
+
+// String names the canary: tcp v4, or udp v6 cross-node to shop/web.
+func (s *Sent) String() string {
+	name := s.Kind.String() + " " + s.Family
+	if s.Class == "" || s.Class == "host" && !s.Crosses() {
+		return name
+	}
+	to := s.Dst
+	if s.Service != "" {
+		to = s.Service
+	}
+	return strings.TrimSuffix(name+" "+s.Class+" to "+to, " to ")
 }
 
 // Asked is a process that was asked for its View.
@@ -66,12 +78,18 @@ func (h *Hop) bad() bool {
 
 // Verdict is the judgement over one run.
 type Verdict struct {
-	Canaries []Sent `json:"canaries"`
-	Hops     []Hop  `json:"hops"`
-	Broken   string `json:"broken,omitempty"` // the first hop that is not right; empty where all is
-	Why      string `json:"why,omitempty"`
-	Remedy   string `json:"remedy,omitempty"`
+	Canaries []Sent    `json:"canaries"`
+	Hops     []Hop     `json:"hops"`
+	Skipped  []Skipped `json:"skipped,omitempty"`
+	Broken   string    `json:"broken,omitempty"` // the first hop that is not right; empty where all is
+	Why      string    `json:"why,omitempty"`
+	Remedy   string    `json:"remedy,omitempty"`
 }
+
+// External is the class of canaries to a server that is none of ours.
+const External = "external"
+
+var seenByBoth = flow.SeenByWords[flow.SeenByBoth]
 
 // ClockTolerance is how far two clocks may differ, ms.
 const ClockTolerance = 5000
@@ -96,7 +114,11 @@ func Judge(sent []Sent, agent, agg *Asked) Verdict {
 		v.Hops = append(v.Hops, j.stage(s, agent))
 	}
 	v.Hops = append(v.Hops, j.process(HopAgg, agg), j.clock(HopAggClock, agg), j.wire())
-	for _, s := range []string{StageCollect, StageCorrelate, StageLive} {
+	v.Hops = append(v.Hops, j.stage(StageCollect, agg))
+	if slices.ContainsFunc(sent, func(s Sent) bool { return s.Crosses() }) {
+		v.Hops = append(v.Hops, j.peer())
+	}
+	for _, s := range []string{StageCorrelate, StageLive} {
 		v.Hops = append(v.Hops, j.stage(s, agg))
 	}
 	for _, s := range agg.View.Sinks {
@@ -130,7 +152,7 @@ func (j *judge) hop(name string, f func(s *Sent) (State, string, string)) Hop {
 		state, why, remedy := f(&j.sent[i])
 		h.States = append(h.States, state)
 		if h.Why == "" && state != OK && why != "" {
-			h.Why, h.Remedy = fmt.Sprintf("%s %s: %s", j.sent[i].Kind, j.sent[i].Family, why), remedy
+			h.Why, h.Remedy = j.sent[i].String()+": "+why, remedy
 		}
 	}
 	return h
@@ -139,27 +161,30 @@ func (j *judge) hop(name string, f func(s *Sent) (State, string, string)) Hop {
 const lookAtNode = "weirctl check node shows what this node lets be seen"
 
 // kernel: the entry is there, and its bytes are the payload and plausible headers.
-func (j *judge) kernel() Hop {
-	return j.hop(HopKernel, func(s *Sent) (State, string, string) {
-		switch {
-		case s.Denied:
-			return Unknown, s.KernelWhy, "run it as root, in the network namespace of the agent"
-		case s.Kernel == nil && s.Kind == Refused:
-			return After, "", "" // its entry dies with the refusal
-		case s.Kernel == nil:
-			return Missing, "no conntrack entry: " + s.KernelWhy, lookAtNode
-		case s.Kernel.Bytes == 0:
-			return Wrong, "the kernel counts no bytes", "sysctl net.netfilter.nf_conntrack_acct=1, or the agent's --enable-accounting"
-		}
-		back := s.Payload
-		if s.Kind == Unanswered {
-			back = 0
-		}
-		if !plausible(s.Kernel.Packets, s.Kernel.Bytes, s.Payload) || !plausible(s.Kernel.RevPackets, s.Kernel.RevBytes, back) {
-			return Wrong, fmt.Sprintf("%d bytes were sent and the kernel counted %s", s.Payload, s.Kernel), "look for a rule that mirrors or rewrites packets"
-		}
+func (j *judge) kernel() Hop { return j.hop(HopKernel, j.kernelOf) }
+
+func (j *judge) kernelOf(s *Sent) (State, string, string) {
+	switch {
+	case s.Denied:
+		return Unknown, s.KernelWhy, "run it as root, in the network namespace of the agent"
+	case s.Kernel == nil && s.Kind == Refused:
+		return After, "", "" // its entry dies with the refusal
+	case s.Kernel == nil:
+		return Missing, "no conntrack entry: " + s.KernelWhy, lookAtNode
+	case s.Kernel.Bytes == 0:
+		return Wrong, "the kernel counts no bytes", "sysctl net.netfilter.nf_conntrack_acct=1, or the agent's --enable-accounting"
+	}
+	if s.Class == External { // what the server says is its own
 		return OK, "", ""
-	})
+	}
+	back := s.Payload
+	if s.Kind == Unanswered {
+		back = 0
+	}
+	if !plausible(s.Kernel.Packets, s.Kernel.Bytes, s.Payload) || !plausible(s.Kernel.RevPackets, s.Kernel.RevBytes, back) {
+		return Wrong, fmt.Sprintf("%d bytes were sent and the kernel counted %s", s.Payload, s.Kernel), "look for a rule that mirrors or rewrites packets"
+	}
+	return OK, "", ""
 }
 
 // plausible: a packet has 28 (IPv4, UDP) to 120 bytes (IPv6, TCP with options) of headers.
@@ -215,15 +240,32 @@ func (j *judge) wire() Hop {
 
 // stage: the stage noted the canary with the kernel's numbers, names and outcome.
 func (j *judge) stage(stage string, a *Asked) Hop {
-	return j.hop(stage, func(s *Sent) (State, string, string) {
-		if a.Skip || a.Err != "" {
+	return j.hop(stage, func(s *Sent) (State, string, string) { return j.stageOf(stage, a, s) })
+}
+
+func (j *judge) stageOf(stage string, a *Asked, s *Sent) (State, string, string) {
+	if a.Skip || a.Err != "" {
+		return Unknown, "", ""
+	}
+	m := j.mark(a, s, stage)
+	if m == nil {
+		return Missing, missingWhy[stage], missingRemedy[stage]
+	}
+	return j.compare(s, m)
+}
+
+// peer: the server's node told of a canary that crosses.
+func (j *judge) peer() Hop {
+	return j.hop(StagePeer, func(s *Sent) (State, string, string) {
+		switch {
+		case !s.Crosses():
+			return After, "", ""
+		case j.agg.Skip || j.agg.Err != "":
 			return Unknown, "", ""
+		case j.mark(j.agg, s, StagePeer) == nil:
+			return Missing, "the agent of " + s.DstNode + ", where it arrived, did not tell of it", "weirctl check node " + s.DstNode + " shows what that node lets be seen; do both agents name the same send.aggregators?"
 		}
-		m := j.mark(a, s, stage)
-		if m == nil {
-			return Missing, missingWhy[stage], missingRemedy[stage]
-		}
-		return j.compare(s, m)
+		return OK, "", ""
 	})
 }
 
@@ -287,11 +329,11 @@ func (j *judge) compare(s *Sent, m *Mark) (State, string, string) {
 		}
 		return Wrong, fmt.Sprintf("its outcome is %s, and was %s", got, w), "did something answer for the canary's port, or end it?"
 	}
-	// An address that the source of names does not have is on no node, whatever its network's name.
-	for _, end := range [...]struct{ name, node string }{{m.Src, m.SrcNode}, {m.Dst, m.DstNode}} {
-		if s.Node != "" && end.node != "" && end.name != s.Node {
-			return Wrong, fmt.Sprintf("both ends are %s, and one is called %s", s.Node, end.name), "compare nodeName of the agent with what names the address: names.source, the Node object's addresses"
-		}
+	if why := s.naming(m); why != "" {
+		return Wrong, why, "compare nodeName of the agent with what names the address: names.source, the Node object's addresses"
+	}
+	if m.crossed() && s.Crosses() && m.SeenBy != seenByBoth {
+		return Wrong, "only " + s.SrcNode + " told of it, and not " + s.DstNode, "weirctl check node " + s.DstNode + " shows what that node lets be seen; do both agents name the same send.aggregators?"
 	}
 	if t := j.mark(j.agent, s, StageTrack); t != nil && (t.Src != m.Src || t.Dst != m.Dst) {
 		return Wrong, fmt.Sprintf("the agent named its ends %q and %q, and here they are %q and %q", t.Src, t.Dst, m.Src, m.Dst), "compare what both know of the cluster (weir_names_stale)"
@@ -315,6 +357,11 @@ func (j *judge) sink(v SinkView) Hop {
 		}
 		return Missing, fmt.Sprintf("the sink has not confirmed it; %d records wait in its spool", v.Held), "the sink's log and weir_sink_* say why; sinks[].spool.batchAge is how long a batch may fill"
 	})
+}
+
+// crossed says whether a mark is of both ends together.
+func (m *Mark) crossed() bool {
+	return m.Stage == StageCorrelate || strings.HasPrefix(m.Stage, SinkPrefix)
 }
 
 // String is the judgement in one line.

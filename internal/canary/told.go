@@ -3,6 +3,7 @@ package canary
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 
 	"github.com/weirnet/weir/api/ipfix"
 )
@@ -16,11 +17,12 @@ type Run struct {
 	Failed     string // why they could not be opened
 	Sent       []Sent // those that went to the aggregator that is told, or to none yet
 	Elsewhere  int    // those that went to another aggregator
-	Agent      View   // what the agent noted of them
+	Skipped    []Skipped
+	Agent      View // what the agent noted of them
 }
 
-// The topic of the rows, and their keys. A canary's is KIND/FAMILY, and
-// KIND/FAMILY/STAGE for what a stage of the agent noted.
+// The topic of the rows, and their keys. The Nth canary's is sent/N, and sent/N/STAGE
+// for what a stage of the agent noted; skipped/N is a way that no canary went.
 const (
 	topic       = "canary"
 	keyRun      = "run"      // value: when it began, ms; state: open or failed, with the reason
@@ -35,11 +37,16 @@ const (
 	toldFailed    = "failed"
 	toldElsewhere = "elsewhere" // the canary went to another aggregator
 	toldSeen      = "seen"
+	toldSkipped   = "skipped"
 )
 
 var agentStages = [...]string{StageConntrack, StageTrack, StageSend}
 
-func families() [2]string { return [2]string{"v4", "v6"} }
+// maxSent bounds the canaries of one run.
+const maxSent = 64
+
+func sentKey(i int) string    { return "sent/" + strconv.Itoa(i) }
+func skippedKey(i int) string { return "skipped/" + strconv.Itoa(i) }
 
 // Facts gives the run as rows for one aggregator. A row of a canary carries when that
 // was opened as its value, so that a row which is left from a run before is known.
@@ -63,9 +70,16 @@ func (r *Run) Facts(nowMs int64, aggregator string, details bool) ([]ipfix.FactR
 	if !details {
 		return out, nil
 	}
-	for i := range r.Sent {
+	for i := range r.Skipped[:min(len(r.Skipped), maxSent)] {
+		text, err := json.Marshal(&r.Skipped[i])
+		if err != nil {
+			return nil, fmt.Errorf("tell %s: %w", skippedKey(i), err)
+		}
+		add(skippedKey(i), toldSkipped, string(text), r.BeganMs)
+	}
+	for i := range r.Sent[:min(len(r.Sent), maxSent)] {
 		s := &r.Sent[i]
-		key := s.Kind.String() + "/" + s.Family
+		key := sentKey(i)
 		t := r.Agent.Trace(s.Key)
 		if t != nil {
 			if m := t.Mark(StageSend); m != nil && m.To != aggregator {
@@ -123,19 +137,31 @@ func FromFacts(rows []ipfix.FactRow) (r Run, ok bool, err error) {
 		r.Failed = run.Reason
 		return r, true, nil
 	}
-	for k := range NumKinds {
-		for _, family := range families() {
-			if err := r.canary(byKey, k, family); err != nil {
-				return r, true, err
-			}
+	for i := range maxSent {
+		if err := r.canary(byKey, sentKey(i)); err != nil {
+			return r, true, err
+		}
+		if err := r.skip(byKey[skippedKey(i)]); err != nil {
+			return r, true, err
 		}
 	}
 	return r, true, nil
 }
 
+func (r *Run) skip(row *ipfix.FactRow) error {
+	if row == nil || row.Value != r.BeganMs { // of a run before
+		return nil
+	}
+	var s Skipped
+	if err := json.Unmarshal([]byte(row.Reason), &s); err != nil {
+		return fmt.Errorf("fact %s %s: %w", topic, row.Key, err)
+	}
+	r.Skipped = append(r.Skipped, s)
+	return nil
+}
+
 // canary reads the rows of one canary.
-func (r *Run) canary(byKey map[string]*ipfix.FactRow, k Kind, family string) error {
-	key := k.String() + "/" + family
+func (r *Run) canary(byKey map[string]*ipfix.FactRow, key string) error {
 	row := byKey[key]
 	if row == nil || row.Value < r.BeganMs { // of a run before
 		return nil
@@ -148,7 +174,10 @@ func (r *Run) canary(byKey map[string]*ipfix.FactRow, k Kind, family string) err
 	if err := json.Unmarshal([]byte(row.Reason), &s); err != nil {
 		return fmt.Errorf("fact %s %s: %w", topic, key, err)
 	}
-	s.Kind, s.Family, s.OpenedMs = k, family, row.Value
+	if s.Kind >= NumKinds {
+		return fmt.Errorf("fact %s %s: kind %d is unknown", topic, key, s.Kind)
+	}
+	s.OpenedMs = row.Value
 	r.Sent = append(r.Sent, s)
 	t := Trace{Key: s.Key}
 	for _, stage := range agentStages {

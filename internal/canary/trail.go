@@ -15,6 +15,7 @@ const (
 	StageTrack     = "track"     // the tracker exported it, with names
 	StageSend      = "send"      // it was given to the sender
 	StageCollect   = "collect"   // the aggregator decoded it
+	StagePeer      = "peer"      // and what the server's node told of it
 	StageCorrelate = "correlate" // the correlator told it
 	StageLive      = "live"      // the API's live streams have it
 	SinkPrefix     = "sink/"
@@ -34,13 +35,16 @@ type Mark struct {
 	Dst     string  `json:"dst,omitempty"`
 	SrcNode string  `json:"src_node,omitempty"` // node of the client; absent where it is outside, or not known
 	DstNode string  `json:"dst_node,omitempty"`
-	To      string  `json:"to,omitempty"` // aggregator that it was given to (send)
+	Service string  `json:"service,omitempty"` // that was dialled, as NS/NAME:PORT
+	SeenBy  string  `json:"seen_by,omitempty"` // which ends told it
+	To      string  `json:"to,omitempty"`      // aggregator that it was given to (send)
 }
 
 // Trace is one canary's way through one process.
 type Trace struct {
 	Key   string `json:"key"`
 	Marks []Mark `json:"marks"`
+	start int64  // of the connection, ms; 0 until a stage knows it
 }
 
 // Mark gives the mark of a stage; nil where it did not pass there.
@@ -79,7 +83,7 @@ func (t *Trail) List() []Trace {
 	out := make([]Trace, 0, len(t.order))
 	for _, k := range t.order {
 		x := t.traces[k]
-		out = append(out, Trace{k, slices.Clone(x.Marks)})
+		out = append(out, Trace{Key: k, Marks: slices.Clone(x.Marks)})
 	}
 	return out
 }
@@ -91,15 +95,29 @@ func (t *Trail) Get(keys []string) []Trace {
 	var out []Trace
 	for _, k := range keys {
 		if x := t.traces[k]; x != nil {
-			out = append(out, Trace{k, slices.Clone(x.Marks)})
+			out = append(out, Trace{Key: k, Marks: slices.Clone(x.Marks)})
 		}
 	}
 	return out
 }
 
-// mark finds or makes a mark. Call it with the lock held.
-func (t *Trail) mark(key, stage string) *Mark {
+// anotherMs is how far apart the starts of two connections of one tuple are at least, and
+// more than clocks differ: a port rests for a minute (TCP_TIMEWAIT_LEN).
+const anotherMs = 30_000
+
+// mark finds or makes a mark of the connection that began at startMs, 0 where that is
+// not known. Call it with the lock held.
+func (t *Trail) mark(key, stage string, startMs int64) *Mark {
 	x := t.traces[key]
+	if x != nil && startMs != 0 && x.start != 0 {
+		switch {
+		case startMs < x.start-anotherMs:
+			return &Mark{} // of the one before, whose place is taken
+		case startMs > x.start+anotherMs: // the tuple is used again
+			x.Marks, x.start = nil, startMs
+			t.seen++
+		}
+	}
 	if x == nil {
 		if len(t.order) >= t.max {
 			delete(t.traces, t.order[0])
@@ -109,6 +127,9 @@ func (t *Trail) mark(key, stage string) *Mark {
 		t.traces[key] = x
 		t.order = append(t.order, key)
 		t.seen++
+	}
+	if x.start == 0 {
+		x.start = startMs
 	}
 	if m := x.Mark(stage); m != nil {
 		return m
@@ -121,7 +142,7 @@ func (t *Trail) mark(key, stage string) *Mark {
 func (t *Trail) Conn(nowMs int64, c *track.Conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	m := t.mark(connKey(c), StageConntrack)
+	m := t.mark(connKey(c), StageConntrack, c.Start/1e6)
 	m.AtMs, m.StartMs, m.Counted = nowMs, c.Start/1e6, c.HasCounters
 	m.Records++
 	m.Total = NumbersOf(c)
@@ -144,14 +165,18 @@ func (t *Trail) Record(nowMs int64, stage string, r *flow.Record) { t.Given(nowM
 func (t *Trail) Given(nowMs int64, stage string, r *flow.Record, to string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	m := t.mark(recordKey(r), stage)
+	// A field that is absent may hold what another record left there.
+	has := func(f flow.FieldID) bool { return r.Has.Has(f) }
+	var start int64
+	if has(flow.FStart) {
+		start = r.Start
+	}
+	m := t.mark(recordKey(r), reporter(stage, r), start)
 	m.To = to
 	m.AtMs = nowMs
 	m.Records++
-	// A field that is absent may hold what another record left there.
-	has := func(f flow.FieldID) bool { return r.Has.Has(f) }
-	if has(flow.FStart) {
-		m.StartMs = r.Start
+	if start != 0 {
+		m.StartMs = start
 	}
 	if has(flow.FBytes) {
 		m.Counted = true
@@ -172,6 +197,10 @@ func (t *Trail) Given(nowMs int64, stage string, r *flow.Record, to string) {
 		}
 		return s
 	}
+	if has(flow.FSeenBy) {
+		m.SeenBy = flow.SeenByWords[r.SeenBy]
+	}
+	m.Service = text(flow.FSvcPortName, r.SvcPortName)
 	m.SrcNode, m.DstNode = text(flow.FSrcNode, r.SrcNode), text(flow.FDstNode, r.DstNode)
 	m.Src = name(text(flow.FSrcNS, r.SrcNS), text(flow.FSrcPod, r.SrcPod), m.SrcNode, text(flow.FSrcName, r.SrcName))
 	m.Dst = name(text(flow.FDstNS, r.DstNS), text(flow.FDstPod, r.DstPod), m.DstNode, text(flow.FDstName, r.DstName))

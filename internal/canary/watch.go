@@ -135,6 +135,7 @@ func (n *watched) judge(nowMs int64, t *Told, look func([]string) View) {
 		agg := Asked{AtMs: nowMs, View: look(keys)}
 		agg.View.NowMs = nowMs
 		n.last = Judge(r.Sent, &agent, &agg)
+		n.last.Skipped = r.Skipped
 	}
 	if n.Pending && (n.last.Broken == "" || nowMs-n.moved > r.WaitMs) {
 		n.settle(nowMs)

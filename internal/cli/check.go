@@ -164,25 +164,25 @@ func coverageText(tables []coverage.Table) string {
 // sources of evidence and the conntrack tables.
 func coverageTables(tables []coverage.Table) string {
 	var b strings.Builder
-	rows := [][]string{{"NODE", "TRAFFIC", "V4", "V6"}}
+	rows := [][]string{{"NODE", "TRAFFIC", "V4", "V6", "CANARY V4", "CANARY V6"}}
 	var notes []string
 	for i := range tables {
 		t := &tables[i]
 		var line []string
 		for _, r := range t.Rows {
 			if len(line) == 0 || line[1] != clean(r.Class) {
-				line = []string{clean(t.Node), clean(r.Class), "", ""}
+				line = []string{clean(t.Node), clean(r.Class), "", "", "", ""}
 				rows = append(rows, line)
 			}
 			cell := r.Seen.String()
-			if r.Seen != coverage.SeenYes {
-				cell += mark(&notes, note(t.Node, r, len(tables) > 1))
+			if r.Why != "" {
+				cell += mark(&notes, note(t.Node, r.Why, r.Remedy, len(tables) > 1))
 			}
-			if r.Family == coverage.V4.String() {
-				line[2] = cell
-			} else {
-				line[3] = cell
+			at := 2
+			if r.Family != coverage.V4.String() {
+				at = 3
 			}
+			line[at], line[at+2] = cell, canaryCell(&notes, t.Node, &r, len(tables) > 1)
 		}
 	}
 	table(&b, rows, nil)
@@ -197,13 +197,25 @@ func coverageTables(tables []coverage.Table) string {
 	return b.String()
 }
 
-func note(node string, r coverage.Row, several bool) string {
-	s := clean(r.Why)
+// canaryCell is what trying showed; the reason stands below, unless the row has it.
+func canaryCell(notes *[]string, node string, r *coverage.Row, several bool) string {
+	if r.Canary == coverage.CanaryNone {
+		return "-"
+	}
+	cell := r.Canary.String()
+	if r.CanaryWhy != "" && !strings.Contains(r.Why, r.CanaryWhy) {
+		cell += mark(notes, note(node, r.CanaryWhy, "", several))
+	}
+	return cell
+}
+
+func note(node, why, remedy string, several bool) string {
+	s := clean(why)
 	if several {
 		s = clean(node) + ": " + s
 	}
-	if r.Remedy != "" {
-		s += "\n    do: " + clean(r.Remedy)
+	if remedy != "" {
+		s += "\n    do: " + clean(remedy)
 	}
 	return s
 }

@@ -51,6 +51,11 @@ func TestCoverageText(t *testing.T) {
 	c.Families[coverage.V6].Present = coverage.No
 	c.Families[coverage.V4].Tracked, c.Tracking, c.Evidence = coverage.No, nil, nil
 	tables := []coverage.Table{coverage.Decide(&a), coverage.Decide(&b), coverage.Decide(&c)}
+	tables[1].Try([]coverage.Tried{
+		{Class: "host", Family: "v4", Canary: coverage.CanaryBooked},
+		{Class: "cross-node", Family: "v4", Canary: coverage.CanaryMissing, Why: "udp v4 cross-node to shop/b\x1b[2J: the agent did not see it", Remedy: "look at events"},
+		{Class: "external", Family: "v6", Canary: coverage.CanarySkipped, Why: "connection refused"},
+	})
 	tables[0].Pressure = &pressure.State{
 		Count: 1200, Max: 262144, Known: true, GrowthPerSecond: 12.34, FullInMs: 21_142_000, Drops: 1, EarlyDrops: 2, InsertFailed: 3, WindowMs: 60_000,
 		Clients: []pressure.Owner{{Name: "shop/cart", Entries: 900}, {Name: pressure.Others, Entries: 300}}, Servers: []pressure.Owner{{Name: "shop/db\x1b[31m", Entries: 1200}},
@@ -83,6 +88,11 @@ func TestVerdictText(t *testing.T) {
 		return verdictText(&v, 2345*time.Millisecond)
 	}
 	golden(t, "verify-good.golden", text())
+	sent[1].Path = canary.Path{Class: "cross-node", Src: "shop/a", SrcNode: "node-1", Dst: "shop/b\x1b[2J", DstNode: "node-2"}
+	v := canary.Judge(sent, &agent, &agg)
+	v.Skipped = []canary.Skipped{{Path: canary.Path{Class: "external"}, Family: "v6", Why: "tcp from fd00::1 to [2001:db8::1]:443: connection refused", Remedy: "does it accept?"}}
+	golden(t, "verify-ways.golden", verdictText(&v, time.Second))
+	sent[1].Path = canary.Path{}
 	agg.View.Sinks[0].Error = "no space left on device\x1b[2J"
 	agg.View.Traces[1].Marks = agg.View.Traces[1].Marks[:3]
 	golden(t, "verify-broken.golden", text())

@@ -30,6 +30,15 @@ type client struct {
 	http                             *http.Client
 	base                             *url.URL
 	token                            string
+	flag, program                    string // that names it, and what it is; empty for the aggregator
+}
+
+// named is the flag that says where to ask, and the program that should answer there.
+func (c *client) named() (flag, program string) {
+	if c.flag == "" {
+		return "server", "weir-aggregator"
+	}
+	return c.flag, c.program
 }
 
 const defaultServer = "127.0.0.1:8443"
@@ -71,7 +80,7 @@ func (c *client) open() error {
 	ca := pick(c.ca, "WEIR_CA_FILE", "")
 	tokenFile := pick(c.tokenFile, "WEIR_TOKEN_FILE", "")
 	var err error
-	if c.base, err = serverURL(server, ca != "" || c.cert != ""); err != nil {
+	if c.base, err = c.serverURL(server, ca != "" || c.cert != ""); err != nil {
 		return err
 	}
 	if tokenFile != "" {
@@ -106,7 +115,7 @@ func (c *client) open() error {
 	if c.cert != "" || c.key != "" {
 		pair, err := tls.LoadX509KeyPair(c.cert, c.key)
 		if err != nil {
-			return fmt.Errorf("read --cert-file and --key-file: %w", err)
+			return fmt.Errorf("read the client certificate and its key: %w", err)
 		}
 		tc.Certificates = []tls.Certificate{pair}
 	}
@@ -124,11 +133,12 @@ func isLoopback(host string) bool {
 
 // serverURL takes HOST:PORT as https, and as http on loopback where no certificate
 // is given.
-func serverURL(s string, secure bool) (*url.URL, error) {
+func (c *client) serverURL(s string, secure bool) (*url.URL, error) {
+	flag, _ := c.named()
 	if !strings.Contains(s, "://") {
 		host, _, err := net.SplitHostPort(s)
 		if err != nil {
-			return nil, usagef("--server: %q is no HOST:PORT: write it like %s", s, defaultServer)
+			return nil, usagef("--%s: %q is no HOST:PORT: write it like %s", flag, s, defaultServer)
 		}
 		if isLoopback(host) && !secure {
 			s = "http://" + s
@@ -138,7 +148,7 @@ func serverURL(s string, secure bool) (*url.URL, error) {
 	}
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, usagef("--server: %q is no http or https URL", s)
+		return nil, usagef("--%s: %q is no http or https URL", flag, s)
 	}
 	return u, nil
 }
@@ -216,13 +226,21 @@ func (c *client) explain(err error) error {
 	var unknown x509.UnknownAuthorityError
 	var record tls.RecordHeaderError
 	var op *net.OpError
+	flag, program := c.named()
+	prefix := strings.TrimSuffix(flag, "server")
+	if prefix != "" {
+		prefix += "-"
+	}
 	switch {
 	case errors.As(err, &unknown):
-		return fmt.Errorf("%s: %w: give the CA that signed its certificate with --ca-file", c.base.Host, err)
+		return fmt.Errorf("%s: %w: give the CA that signed its certificate with --%sca-file", c.base.Host, err, prefix)
 	case errors.As(err, &record), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
-		return fmt.Errorf("%s: speaks plain HTTP: write --server http://%s", c.base.Host, c.base.Host)
+		return fmt.Errorf("%s: speaks plain HTTP: write --%s http://%s", c.base.Host, flag, c.base.Host)
 	case errors.As(err, &op) && op.Op == "dial":
-		return fmt.Errorf("%w: is weir-aggregator running there? Name it with --server or WEIR_SERVER", err)
+		if c.flag != "" {
+			return fmt.Errorf("%w: is %s running there? Name it with --%s", err, program, flag)
+		}
+		return fmt.Errorf("%w: is %s running there? Name it with --server or WEIR_SERVER", err, program)
 	}
 	return fmt.Errorf("%s: %w", c.base.Host, err)
 }

@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,6 +21,7 @@ var errBroken = errors.New("not every hop booked every canary: see above")
 type verify struct {
 	env       *Env
 	api       *client
+	node      *client // of the agent
 	agent     string
 	netns     string
 	addresses []string
@@ -32,7 +31,9 @@ type verify struct {
 }
 
 func verifyCommand(env *Env, c *client) *cobra.Command {
-	v := &verify{env: env, api: c}
+	own := *env
+	own.Getenv = func(string) string { return "" } // what the environment says is of the aggregator
+	v := &verify{env: env, api: c, node: &client{env: &own, timeout: 2 * askFor, flag: "agent", program: "weir-agent"}}
 	cmd := &cobra.Command{
 		Use: "verify", Short: "Open canary connections and check that every hop booked them exactly", Args: noArgs,
 		Long: `Open canary connections of known size and end (answered, echoed, refused, unanswered) and
@@ -41,7 +42,9 @@ agent (conntrack, track, send), the aggregator (collect, correlate, live) and ea
 Where one did not, it is named, with what to do, and the exit status is 1.
 
 Run it on a node, in the network namespace that the agent reads (or with --netns), as root.
-Canaries go to ports 61980 to 61999 of the node itself; their records have canary=true.
+Canaries go to ports 61980 to 61999 of the node itself and, where its agent knows a way
+(probe.interval, probe.namespace), to another node, from pod to pod, through a Service and
+to a server outside. Their records have canary=true.
 
 With --last it opens nothing: it shows what became of the runs that the agents make by
 themselves (probe.interval), as the aggregator judged them.`,
@@ -52,11 +55,21 @@ themselves (probe.interval), as the aggregator judged them.`,
 			if v.lastRuns {
 				return v.last(cmd.Context())
 			}
+			if v.node.server = v.agent; v.agent != "" {
+				if err := v.node.open(); err != nil {
+					return err
+				}
+			}
 			return v.run(cmd.Context())
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&v.agent, "agent", "127.0.0.1:9641", "metrics address of this node's agent; empty to leave its hops out")
+	f.StringVar(&v.agent, "agent", "127.0.0.1:9641", "metrics address of this node's agent as HOST:PORT or URL; empty to leave its hops out")
+	f.StringVar(&v.node.tokenFile, "agent-token-file", "", "file with a bearer token for the agent, or for what stands before it")
+	f.StringVar(&v.node.ca, "agent-ca-file", "", "certificates that may have signed the agent's (metrics.certFile)")
+	f.StringVar(&v.node.cert, "agent-cert-file", "", "client certificate for the agent")
+	f.StringVar(&v.node.key, "agent-key-file", "", "key of --agent-cert-file")
+	f.StringVar(&v.node.serverName, "agent-server-name", "", "name that the agent's certificate must hold")
 	f.StringVar(&v.netns, "netns", "", "path of the network namespace that the agent reads (/run/netns/node-1)")
 	f.StringSliceVar(&v.addresses, "address", nil, "address of this node, one a family (default the first of each)")
 	f.StringVarP(&v.output, "output", "o", "table", "table or json")
@@ -80,11 +93,12 @@ func (v *verify) run(ctx context.Context) error {
 		addrs = append(addrs, a)
 	}
 	began := time.Now()
-	sent, err := probe.Open(ctx, probe.Options{NetNS: v.netns, Addresses: addrs})
+	sent, skipped, err := probe.Open(ctx, probe.Options{NetNS: v.netns, Addresses: addrs, Plan: v.plan(ctx)})
 	if err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}
 	verdict := v.judge(ctx, sent, began.Add(v.wait))
+	verdict.Skipped = skipped
 	if v.output == "json" {
 		e := json.NewEncoder(v.env.Out)
 		e.SetIndent("", "  ")
@@ -118,19 +132,29 @@ func (v *verify) judge(ctx context.Context, sent []canary.Sent, until time.Time)
 	}
 }
 
+// agentState is what verify reads of an agent's /debug/state.
+type agentState struct {
+	Canaries *canary.View `json:"canaries"`
+	Probe    probe.Plan   `json:"probe"`
+}
+
+// plan is which ways the agent's own canaries go. Without an agent that answers there
+// are none: the judgement will say that it does not.
+func (v *verify) plan(ctx context.Context) probe.Plan {
+	var state agentState
+	if v.agent == "" || v.getAgent(ctx, &state) != nil {
+		return probe.Plan{}
+	}
+	return state.Probe
+}
+
 func (v *verify) askAgent(ctx context.Context) canary.Asked {
 	a := canary.Asked{Skip: v.agent == "", AtMs: time.Now().UnixMilli()}
 	if a.Skip {
 		return a
 	}
-	url := v.agent
-	if !strings.Contains(url, "://") {
-		url = "http://" + url
-	}
-	var state struct {
-		Canaries *canary.View `json:"canaries"`
-	}
-	err := getURL(ctx, url+"/debug/state", &state)
+	var state agentState
+	err := v.getAgent(ctx, &state)
 	switch {
 	case err != nil:
 		a.Err = err.Error()
@@ -142,25 +166,14 @@ func (v *verify) askAgent(ctx context.Context) canary.Asked {
 	return a
 }
 
-func getURL(ctx context.Context, url string, into any) error {
+func (v *verify) getAgent(ctx context.Context, into *agentState) error {
 	ctx, cancel := context.WithTimeout(ctx, askFor)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
+	err := v.node.getJSON(ctx, "/debug/state", nil, into)
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("no answer within %s: it is stopped, or stalled", askFor)
 	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		if ctx.Err() != nil {
-			return fmt.Errorf("no answer within %s: it is stopped, or stalled", askFor)
-		}
-		return err
-	}
-	defer func() { _ = res.Body.Close() }()
-	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", url, res.Status)
-	}
-	return json.NewDecoder(io.LimitReader(res.Body, 64<<20)).Decode(into)
+	return err
 }
 
 func (v *verify) askAggregator(ctx context.Context) canary.Asked {
@@ -171,26 +184,4 @@ func (v *verify) askAggregator(ctx context.Context) canary.Asked {
 		a.Err = err.Error()
 	}
 	return a
-}
-
-func verdictText(v *canary.Verdict, took time.Duration) string {
-	head := []string{"HOP"}
-	for _, s := range v.Canaries {
-		head = append(head, fmt.Sprintf("%s %s", strings.ToUpper(s.Kind.String()), s.Family))
-	}
-	rows := [][]string{head}
-	for _, h := range v.Hops {
-		row := []string{clean(h.Name)}
-		for _, s := range h.States {
-			row = append(row, string(s))
-		}
-		rows = append(rows, row)
-	}
-	var b strings.Builder
-	table(&b, rows, nil)
-	fmt.Fprintf(&b, "\n%s (%d canaries, %s)\n", clean(v.String()), len(v.Canaries), took.Round(100*time.Millisecond))
-	if v.Remedy != "" {
-		fmt.Fprintf(&b, "do: %s\n", clean(v.Remedy))
-	}
-	return b.String()
 }

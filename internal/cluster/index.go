@@ -109,6 +109,7 @@ type Index struct {
 	backends map[key][]*ServicePort
 	pods     map[string]map[string]*PodState // namespace -> name
 	named    map[string]*ServiceState        // by namespace/name
+	nodes    map[string]*Node
 
 	policies  map[string]*policies // by namespace
 	nsLabels  map[string]string

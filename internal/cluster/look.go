@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 )
@@ -47,11 +48,44 @@ func (x *Index) Pods(namespace string) []*PodState {
 	return out
 }
 
+// Nodes gives the nodes whose objects are known, by name.
+func (x *Index) Nodes() []*Node {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	out := slices.Collect(maps.Values(x.nodes))
+	slices.SortFunc(out, func(a, b *Node) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
+
+// Services gives the Services of a namespace by name.
+func (x *Index) Services(namespace string) (out []*ServiceState) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	for _, s := range x.named {
+		if s.Namespace == namespace {
+			out = append(out, s)
+		}
+	}
+	slices.SortFunc(out, func(a, b *ServiceState) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
+
 // ServiceNamed gives a Service; nil where there is none.
 func (x *Index) ServiceNamed(namespace, name string) *ServiceState {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	return x.named[namespace+"/"+name]
+}
+
+// showNode keeps what Nodes gives; gone takes it away.
+func (x *Index) showNode(n *Node, gone bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if gone {
+		delete(x.nodes, n.Name)
+		return
+	}
+	x.nodes[n.Name] = n
 }
 
 // showPod keeps what Pods gives; gone takes it away.

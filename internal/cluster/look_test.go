@@ -38,10 +38,18 @@ func TestLook(t *testing.T) {
 	if d := cmp.Diff([]string{"shop"}, x.Namespaces()); d != "" {
 		t.Error(d)
 	}
+	m.Apply(4, Event{Node: &Node{Name: "node-1", Addresses: []netip.Addr{addr("10.0.0.1")}}})
+	if n := x.Nodes(); len(n) != 1 || n[0].Name != "node-1" || n[0].Addresses[0] != addr("10.0.0.1") {
+		t.Errorf("nodes %+v", n)
+	}
+	if s := x.Services("shop"); len(s) != 1 || s[0].Name != "pay" || len(x.Services("other")) != 0 {
+		t.Errorf("services %+v", s)
+	}
+	m.Apply(5, Event{Delete: true, Node: &Node{Name: "node-1"}})
 	m.Apply(5, Event{Delete: true, Service: &Service{Namespace: "shop", Name: "pay"}})
 	m.Apply(5, Event{Delete: true, Pod: &Pod{Namespace: "shop", Name: "pay-1"}})
 	m.Apply(5, Event{Delete: true, Namespace: &Namespace{Name: "shop"}})
-	if x.ServiceNamed("shop", "pay") != nil || len(x.Pods("shop")) != 0 || len(x.Namespaces()) != 0 || len(x.pods) != 0 || len(x.named) != 0 {
+	if x.ServiceNamed("shop", "pay") != nil || len(x.Pods("shop")) != 0 || len(x.Namespaces()) != 0 || len(x.pods) != 0 || len(x.Nodes()) != 0 || len(x.Services("shop")) != 0 || len(x.named) != 0 {
 		t.Error("something is left of what was deleted")
 	}
 }

@@ -60,7 +60,7 @@ func NewModel(lim Limits) *Model {
 		idx: &Index{
 			ends: newTable[Identity](lim), host: newTable[Identity](lim), services: newTable[ServicePort](lim),
 			cidrs: map[netip.Prefix][]cidrHolder{}, backends: map[key][]*ServicePort{},
-			pods: map[string]map[string]*PodState{}, named: map[string]*ServiceState{},
+			pods: map[string]map[string]*PodState{}, named: map[string]*ServiceState{}, nodes: map[string]*Node{},
 			policies: map[string]*policies{}, nsLabels: map[string]string{},
 		},
 		pods: map[string]*podState{}, nodes: map[string]*nodeRef{}, services: map[string]*svcState{},
@@ -346,12 +346,14 @@ func (m *Model) applyNode(now int64, n *Node, del bool) {
 	}
 	if del {
 		m.n.Nodes--
+		m.idx.showNode(n, true)
 		ref.present = false
 		m.letGo(n.Name) // flows of the recent past still find it through their spans
 		return
 	}
 	m.placeNode(now, ref, old, n)
 	ref.p.Store(n)
+	m.idx.showNode(n, false)
 }
 
 // placeNode moves the node's claims from what old says to what n says.

@@ -85,7 +85,7 @@ func DefaultAgent() *Agent {
 		Names:       Names{Source: "auto"},
 		DNS:         DNS{MaxNames: 65536, MaxFlows: 32768, Grace: 5 * time.Minute},
 		Sockets:     sockets.DefaultConfig(),
-		Probe:       Probe{Wait: 30 * time.Second},
+		Probe:       Probe{Wait: 30 * time.Second, Listen: true},
 		Send:        Send{Transport: "tls", Queue: 1 << 16, Template: 10 * time.Minute},
 		Metrics:     obs.Config{Listen: "127.0.0.1:9641"},
 		Log:         obs.DefaultLogConfig(),

@@ -1,11 +1,13 @@
 // Package probe opens canary connections and asks a node's kernel what it counted.
 //
-// In: a network namespace and the addresses of the node in it. Out: canary.Sent, one
-// for each kind and family. A canary goes from one of the node's addresses to itself,
-// so that it needs no other machine and leaves none; it costs four connections of a
-// few hundred bytes a family. The entry of an unanswered one is ended, so that its
-// outcome is proven at once. Nothing stays open. If it dies half-way, the kernel
-// forgets the rest within minutes.
+// In: a network namespace, the addresses of the node in it, and a Plan of ways beyond the
+// node: to another node, from pod to pod, through a Service, to a server outside. Out:
+// canary.Sent, one for each kind, family and way. On its own a node's canaries go from
+// one of its addresses to itself, so that they need no other machine and leave none: four
+// connections of a few hundred bytes a family. On the other ways an Answerer of an agent
+// answers at fixed ports, to nodes and canary pods alone. The entry of an unanswered one is
+// ended, so that its outcome is proven at once. Nothing stays open. If it dies half-way,
+// the kernel forgets the rest within minutes.
 package probe
 
 import (
@@ -28,9 +30,10 @@ import (
 
 // Options of a run.
 type Options struct {
-	NetNS     string       // path of the network namespace; empty for the present one
+	NetNS     string       // path of the network namespace whose conntrack is read; empty for the present one
 	Addresses []netip.Addr // of the node, one a family; empty for the first of each
 	Payload   int          // bytes each canary carries; 0 for DefaultPayload
+	Plan      Plan         // ways beyond the node itself
 }
 
 const (
@@ -40,34 +43,46 @@ const (
 	settleFor      = time.Second // until the entry of a closed connection rests
 )
 
-// Open opens a canary of each kind and family. It ends with an error where one cannot
-// be opened as it is meant; then the network of this node, not Weir, is the matter.
-func Open(ctx context.Context, o Options) ([]canary.Sent, error) {
+// Open opens a canary of each kind and family to the node itself, and those of the plan.
+// It ends with an error where one to the node itself cannot be opened as it is meant;
+// then the network of this node, not Weir, is the matter. A way of the plan that is not
+// open is skipped, with the reason.
+func Open(ctx context.Context, o Options) (sent []canary.Sent, skipped []canary.Skipped, err error) {
 	if o.Payload <= 0 {
 		o.Payload = DefaultPayload
 	}
-	addrs := o.Addresses
-	if len(addrs) == 0 {
-		var err error
-		if addrs, err = nodeAddresses(o.NetNS); err != nil {
-			return nil, err
+	if len(o.Addresses) == 0 {
+		if o.Addresses, err = NodeAddresses(o.NetNS); err != nil {
+			return nil, nil, err
 		}
 	}
-	var out []canary.Sent
-	for _, a := range addrs {
+	ways := make(chan way, len(o.Plan.Targets))
+	for i := range o.Plan.Targets {
+		go func() { ways <- o.reach(ctx, &o.Plan.Targets[i]) }()
+	}
+	for _, a := range o.Addresses {
 		for k := range canary.NumKinds {
-			s, err := one(ctx, &o, k, a)
-			if err != nil {
-				return nil, fmt.Errorf("canary %s at %s: %w", k, a, err)
+			s, e := o.one(ctx, k, a)
+			if e != nil && err == nil {
+				err = fmt.Errorf("canary %s at %s: %w", k, a, e)
 			}
-			out = append(out, s)
+			sent = append(sent, s)
 		}
 	}
-	return out, nil
+	skipped = o.Plan.Skipped
+	for range o.Plan.Targets {
+		w := <-ways
+		sent = append(sent, w.sent...)
+		skipped = append(skipped, w.skipped...)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return sent, skipped, nil
 }
 
-// nodeAddresses finds the first global address of each family.
-func nodeAddresses(netns string) (out []netip.Addr, err error) {
+// NodeAddresses finds the first global address of each family.
+func NodeAddresses(netns string) (out []netip.Addr, err error) {
 	err = conntrack.InNetNS(netns, func() error {
 		list, err := net.InterfaceAddrs()
 		if err != nil {
@@ -92,14 +107,18 @@ func nodeAddresses(netns string) (out []netip.Addr, err error) {
 	return out, err
 }
 
-// one opens one canary and waits until the kernel has counted it.
-func one(ctx context.Context, o *Options, k canary.Kind, addr netip.Addr) (s canary.Sent, err error) {
-	s = canary.Sent{Kind: k, Family: "v4", OpenedMs: time.Now().UnixMilli(), Payload: uint64(o.Payload)}
-	if addr.Is6() {
-		s.Family = "v6"
+func familyOf(a netip.Addr) string {
+	if a.Is6() {
+		return "v6"
 	}
+	return "v4"
+}
+
+// one opens one canary from the node to itself and waits until the kernel has counted it.
+func (o *Options) one(ctx context.Context, k canary.Kind, addr netip.Addr) (canary.Sent, error) {
+	s := canary.Sent{Kind: k, Family: familyOf(addr), OpenedMs: time.Now().UnixMilli(), Payload: uint64(o.Payload), Path: canary.Self(o.Plan.Node)}
 	var t flow.Tuple
-	err = conntrack.InNetNS(o.NetNS, func() (err error) {
+	err := conntrack.InNetNS(o.NetNS, func() (err error) {
 		switch k {
 		case canary.TCP:
 			t, err = tcp(addr, o.Payload)
@@ -111,36 +130,37 @@ func one(ctx context.Context, o *Options, k canary.Kind, addr netip.Addr) (s can
 		}
 		return err
 	})
-	if err != nil {
-		return s, err
+	if err == nil {
+		o.settled(ctx, t, &s)
 	}
-	s.Key = canary.Key(t.Proto, netip.AddrPortFrom(t.SrcAddr(), t.SrcPort), netip.AddrPortFrom(t.DstAddr(), t.DstPort))
-	ask := conntrack.Options{NetNS: o.NetNS}
-	settled(ctx, ask, t, &s)
-	s.Ended = k != canary.Unanswered
-	if k == canary.Unanswered && s.Kernel != nil {
-		s.Ended = conntrack.Remove(ctx, ask, t) == nil // its outcome is then not proven in time
-	}
-	return s, nil
+	return s, err
 }
 
-// settled reads the entry until two readings are the same.
-func settled(ctx context.Context, ask conntrack.Options, t flow.Tuple, s *canary.Sent) {
+// settled reads the entry until two readings are the same, and gives it. It says in s
+// what the kernel counted, by what tuple the canary is known, and how it ended.
+func (o *Options) settled(ctx context.Context, t flow.Tuple, s *canary.Sent) {
+	s.Key = canary.Key(t.Proto, netip.AddrPortFrom(t.SrcAddr(), t.SrcPort), netip.AddrPortFrom(t.DstAddr(), t.DstPort))
+	s.Ended = s.Kind != canary.Unanswered
+	ask := conntrack.Options{NetNS: o.NetNS}
+	c, found, err := conntrack.Lookup(ctx, ask, t)
 	until := time.Now().Add(settleFor)
 	var last canary.Numbers
 	for first := true; ; first = false {
-		c, found, err := conntrack.Lookup(ctx, ask, t)
-		if err != nil {
+		switch {
+		case err != nil:
 			s.KernelWhy, s.Denied = err.Error(), true
 			return
-		}
-		if !found {
+		case !found:
 			s.KernelWhy = "the kernel does not track it"
 			return
 		}
+		o.answeredBy(&c, s)
 		n := canary.NumbersOf(&c)
 		if !first && n == last && (t.Proto != unix.IPPROTO_TCP || c.TCPState != tcpEstablished) || time.Now().After(until) {
 			s.Kernel = &n
+			if s.Kind == canary.Unanswered { // else its outcome is not proven in time
+				s.Ended = conntrack.Remove(ctx, ask, t, c.Zone) == nil
+			}
 			return
 		}
 		last = n
@@ -149,6 +169,7 @@ func settled(ctx context.Context, ask conntrack.Options, t flow.Tuple, s *canary
 			return
 		case <-time.After(30 * time.Millisecond):
 		}
+		c, found, err = conntrack.LookupIn(ctx, ask, t, c.Zone)
 	}
 }
 
@@ -193,9 +214,19 @@ func tcp(addr netip.Addr, payload int) (flow.Tuple, error) {
 		_, _ = io.Copy(c, c) // until the client ends, which is checked there
 		_ = c.Close()
 	}()
-	c, err := net.DialTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(addr, 0)), net.TCPAddrFromAddrPort(at))
+	return talk(netip.AddrPortFrom(addr, 0), at, payload)
+}
+
+// talk sends the payload to who echoes it, and closes.
+func talk(from, to netip.AddrPort, payload int) (flow.Tuple, error) {
+	d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(from), Timeout: waitFor, KeepAlive: -1}
+	conn, err := d.Dial("tcp", to.String())
 	if err != nil {
 		return flow.Tuple{}, err
+	}
+	c, ok := conn.(*net.TCPConn)
+	if !ok {
+		return flow.Tuple{}, errors.Join(fmt.Errorf("%T is no TCP connection", conn), conn.Close())
 	}
 	defer func() { _ = c.Close() }()
 	_ = c.SetDeadline(time.Now().Add(waitFor))
@@ -209,7 +240,7 @@ func tcp(addr netip.Addr, payload int) (flow.Tuple, error) {
 	if err == nil && n != int64(payload) {
 		err = fmt.Errorf("%d bytes were sent and %d came back", payload, n)
 	}
-	return tuple(unix.IPPROTO_TCP, c.LocalAddr().(*net.TCPAddr).AddrPort(), at), err
+	return tuple(unix.IPPROTO_TCP, c.LocalAddr().(*net.TCPAddr).AddrPort(), to), err
 }
 
 // refused dials a port at which nobody listens.
@@ -223,7 +254,12 @@ func refused(addr netip.Addr) (flow.Tuple, error) {
 	if err := l.Close(); err != nil { // it was free, so nobody listens now
 		return flow.Tuple{}, err
 	}
-	fd, src, err := bound(addr)
+	return refuse(netip.AddrPortFrom(addr, 0), at)
+}
+
+// refuse wants to be refused.
+func refuse(from, at netip.AddrPort) (flow.Tuple, error) {
+	fd, src, err := bound(from)
 	if err != nil {
 		return flow.Tuple{}, err
 	}
@@ -240,8 +276,8 @@ func refused(addr netip.Addr) (flow.Tuple, error) {
 
 // bound makes a TCP socket whose port is known before it connects: a refused one has
 // no address any more.
-func bound(addr netip.Addr) (fd int, src netip.AddrPort, err error) {
-	family := unix.AF_INET
+func bound(from netip.AddrPort) (fd int, src netip.AddrPort, err error) {
+	family, addr := unix.AF_INET, from.Addr()
 	if addr.Is6() {
 		family = unix.AF_INET6
 	}
@@ -250,7 +286,7 @@ func bound(addr netip.Addr) (fd int, src netip.AddrPort, err error) {
 	}
 	tv := unix.NsecToTimeval(waitFor.Nanoseconds())
 	if err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &tv); err == nil {
-		err = unix.Bind(fd, sockaddr(netip.AddrPortFrom(addr, 0)))
+		err = unix.Bind(fd, sockaddr(from))
 	}
 	var sa unix.Sockaddr
 	if err == nil {
@@ -285,7 +321,26 @@ func udp(k canary.Kind, addr netip.Addr, payload int) (flow.Tuple, error) {
 		return flow.Tuple{}, err
 	}
 	defer func() { _ = l.Close() }()
-	c, err := net.DialUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, 0)), net.UDPAddrFromAddrPort(at))
+	arrived := make(chan error, 1)
+	go func() {
+		buf := make([]byte, payload)
+		_ = l.SetReadDeadline(time.Now().Add(waitFor))
+		n, from, err := l.ReadFromUDPAddrPort(buf)
+		if err == nil && k == canary.UDP {
+			_, err = l.WriteToUDPAddrPort(buf[:n], from)
+		}
+		arrived <- err
+	}()
+	t, err := ask(netip.AddrPortFrom(addr, 0), at, payload, k == canary.UDP)
+	if e := <-arrived; e != nil {
+		return t, fmt.Errorf("the datagram does not arrive: %w (does a firewall drop it?)", e)
+	}
+	return t, err
+}
+
+// ask sends one datagram and waits for the answer, if there is to be one.
+func ask(from, to netip.AddrPort, payload int, answered bool) (flow.Tuple, error) {
+	c, err := net.DialUDP("udp", net.UDPAddrFromAddrPort(from), net.UDPAddrFromAddrPort(to))
 	if err != nil {
 		return flow.Tuple{}, err
 	}
@@ -294,19 +349,11 @@ func udp(k canary.Kind, addr netip.Addr, payload int) (flow.Tuple, error) {
 	if _, err := c.Write(buf); err != nil {
 		return flow.Tuple{}, err
 	}
-	_ = l.SetReadDeadline(time.Now().Add(waitFor))
-	n, from, err := l.ReadFromUDPAddrPort(buf)
-	if err != nil {
-		return flow.Tuple{}, fmt.Errorf("the datagram does not arrive: %w (does a firewall drop it?)", err)
-	}
-	if k == canary.UDP {
-		if _, err := l.WriteToUDPAddrPort(buf[:n], from); err != nil {
-			return flow.Tuple{}, err
-		}
+	if answered {
 		_ = c.SetReadDeadline(time.Now().Add(waitFor))
 		if _, err := c.Read(buf); err != nil {
 			return flow.Tuple{}, fmt.Errorf("the answer does not arrive: %w (does a firewall drop it?)", err)
 		}
 	}
-	return tuple(unix.IPPROTO_UDP, c.LocalAddr().(*net.UDPAddr).AddrPort(), at), nil
+	return tuple(unix.IPPROTO_UDP, c.LocalAddr().(*net.UDPAddr).AddrPort(), to), nil
 }

@@ -29,13 +29,13 @@ func TestOpen(t *testing.T) {
 		}
 	}
 	run("ip", "link", "set", "lo", "up")
-	if _, err := Open(t.Context(), Options{}); err == nil || !strings.Contains(err.Error(), "--address") {
+	if _, _, err := Open(t.Context(), Options{}); err == nil || !strings.Contains(err.Error(), "--address") {
 		t.Errorf("without an address: %v", err)
 	}
 	run("ip", "addr", "add", "10.77.0.1/32", "dev", "lo")
 	run("ip", "addr", "add", "fd77::1/128", "dev", "lo", "nodad")
 
-	sent, err := Open(t.Context(), Options{})
+	sent, _, err := Open(t.Context(), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func TestOpen(t *testing.T) {
 	}
 	run("nft", "add table inet t; add chain inet t c { type filter hook output priority 0; }; add rule inet t c ct state new counter")
 	run("sysctl", "-qw", "net.netfilter.nf_conntrack_acct=1")
-	if sent, err = Open(t.Context(), Options{Payload: 500}); err != nil {
+	if sent, _, err = Open(t.Context(), Options{Payload: 500}); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]canary.Numbers{ // of UDP every byte is known

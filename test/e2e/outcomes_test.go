@@ -331,7 +331,7 @@ func (l *twoNodes) come(made conns) {
 // through a Service, and wants the evidence that proves it; then without the server's
 // node, where the client's word stands alone.
 func TestOutcomes(t *testing.T) {
-	l := newTwoNodes(t)
+	l := newTwoNodes(t, twoNodesMore{})
 	l.servers()
 	l.settle()
 	l.come(l.make(fates(), 20000))

@@ -102,13 +102,24 @@ type twoNodes struct {
 	*lab          // its agent is node-1's
 	agent2        *proc
 	client, serve *testenv.Space
+	nodes         [2]*testenv.Space
+	router        *testenv.Space
+}
+
+// twoNodesMore is what a test has beyond the plain world.
+type twoNodesMore struct {
+	manifests string                                // further objects
+	agent     string                                // further keys of the agents
+	aggregate string                                // further keys of the aggregator
+	world     func(l *twoNodes) (netns [2][]string) // further namespaces, and those of pods on each node
 }
 
 // newSpaces makes the namespaces, and gives the nodes'.
-func (l *twoNodes) newSpaces() (nodes [2]*testenv.Space) {
+func (l *twoNodes) newSpaces() {
 	t := l.t
-	router := testenv.NewSpace(t)
-	nodes = [2]*testenv.Space{testenv.NewSpace(t), testenv.NewSpace(t)}
+	l.router = testenv.NewSpace(t)
+	router := l.router
+	nodes := [2]*testenv.Space{testenv.NewSpace(t), testenv.NewSpace(t)}
 	l.client, l.serve = testenv.NewSpace(t), testenv.NewSpace(t)
 	router.Sh("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0\nnft -f - <<R\n" + routerRules + "R")
 	for i, pod := range []*testenv.Space{l.client, l.serve} {
@@ -128,19 +139,23 @@ ip route add default via 10.%[1]d.0.1; ip route add default via fd0%[1]d::1`, k)
 	}
 	l.serve.Sh("nft 'add table inet pod; add chain inet pod in { type filter hook input priority 0; }; add rule inet pod in tcp dport 7004 drop'")
 	l.client.Sh("nft 'add table inet pod; add chain inet pod in { type filter hook input priority 0; }; add rule inet pod in tcp sport 7014 drop'")
-	return nodes
+	l.nodes = nodes
 }
 
-func newTwoNodes(t *testing.T) *twoNodes {
+func newTwoNodes(t *testing.T, more twoNodesMore) *twoNodes {
 	t.Helper()
 	testenv.NeedTool(t, "nft")
 	l := &twoNodes{lab: &lab{world: &world{t: t}, dir: t.TempDir(), apiPort: freePort(t), metrics: freePort(t), agentMetrics: freePort(t), collect: freePort(t)}}
-	nodes := l.newSpaces()
+	l.newSpaces()
+	var pods [2][]string
+	if more.world != nil {
+		pods = more.world(l)
+	}
 	manifests := filepath.Join(l.dir, "manifests")
 	if err := os.Mkdir(manifests, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(manifests, "all.yaml"), []byte(manifestsYAML), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(manifests, "all.yaml"), []byte(manifestsYAML+more.manifests), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	l.agg = daemon(t, l.dir, "aggregator", "weir-aggregator", fmt.Sprintf(`apiVersion: weir.dev/v1alpha1
@@ -155,7 +170,7 @@ sinks:
   kind: jsonl
   spool: {batchAge: 100ms, fsyncEvery: 50ms}
   jsonl: {path: %[1]s/flows.jsonl, maxBytes: 1000000000}
-`, l.dir, l.collect, l.apiPort, l.metrics))
+%[5]s`, l.dir, l.collect, l.apiPort, l.metrics, more.aggregate))
 	agent := func(i, metrics int, pod *testenv.Space) *proc {
 		return daemon(t, l.dir, fmt.Sprintf("agent-%d", i), "weir-agent", fmt.Sprintf(`apiVersion: weir.dev/v1alpha1
 kind: AgentConfig
@@ -170,7 +185,7 @@ nflog: {enabled: true, prefixes: [{group: 5, prefix: "DENY:"}]}
 names: {source: manifests, manifests: %s}
 send: {transport: tcp, aggregators: ["127.0.0.1:%d"]}
 metrics: {listen: "127.0.0.1:%d"}
-`, i, nodes[i-1].Path, pod.Path, manifests, l.collect, metrics))
+%s`, i, l.nodes[i-1].Path, strings.Join(append(pods[i-1], pod.Path), ", "), manifests, l.collect, metrics, more.agent))
 	}
 	metrics2 := freePort(t)
 	l.agent, l.agent2 = agent(1, l.agentMetrics, l.client), agent(2, metrics2, l.serve)
