@@ -140,7 +140,7 @@ func everything(t *testing.T) *Server {
 		}
 	}
 	s.Verify = func() []canary.NodeRuns {
-		sent := canary.Sent{Kind: canary.Refused, Family: "v4", Key: "k", Kernel: &canary.Numbers{}, KernelWhy: "w", Denied: true, Node: "n"}
+		sent := canary.Sent{Kind: canary.Refused, Family: "v4", Key: "k", Kernel: &canary.Numbers{}, KernelWhy: "w", Denied: true, Path: canary.Self("n")}
 		return []canary.NodeRuns{{
 			Node: "n", Result: canary.ResultFailed, BeganMs: 1, LastOKMs: 1,
 			Verdict: &canary.Verdict{Canaries: []canary.Sent{sent}, Hops: []canary.Hop{{Name: "send", States: []canary.State{canary.After}, Why: "w", Remedy: "r"}}, Broken: "send", Why: "w", Remedy: "r"},

@@ -61,6 +61,8 @@ var names = map[reflect.Type]string{
 	reflect.TypeFor[canary.State]():       "VerifyState",
 	reflect.TypeFor[canary.Sent]():        "Canary",
 	reflect.TypeFor[canary.Numbers]():     "CanaryNumbers",
+	reflect.TypeFor[canary.Skipped]():     "CanarySkipped",
+	reflect.TypeFor[canary.Path]():        "CanaryPath",
 	reflect.TypeFor[coverage.Row]():       "CoverageRow",
 	reflect.TypeFor[coverage.Evidence]():  "CoverageEvidence",
 	reflect.TypeFor[pressure.State]():     "ConntrackPressure",
@@ -69,6 +71,7 @@ var names = map[reflect.Type]string{
 	reflect.TypeFor[version.Info]():       "Version",
 	reflect.TypeFor[query.Wide]():         "",
 	reflect.TypeFor[canary.Kind]():        "",
+	reflect.TypeFor[coverage.Canary]():    "CoverageCanary",
 	reflect.TypeFor[time.Duration]():      "",
 	reflect.TypeFor[json.RawMessage]():    "",
 }
@@ -84,7 +87,8 @@ var special = map[reflect.Type]object{
 		{"maximum", int(canary.NumKinds) - 1},
 		{"description", "what becomes of it: " + strings.Join(canary.KindWords[:], ", ") + ", from 0 up"},
 	},
-	reflect.TypeFor[coverage.Seen](): {{"type", "string"}, {"enum", coverage.SeenWords}, {"description", "whether traffic of a class is observed"}},
+	reflect.TypeFor[coverage.Seen]():   {{"type", "string"}, {"enum", coverage.SeenWords}, {"description", "whether traffic of a class is observed"}},
+	reflect.TypeFor[coverage.Canary](): {{"type", "string"}, {"enum", coverage.CanaryWords}, {"description", "what canaries of a class of traffic showed"}},
 	reflect.TypeFor[query.Distinct](): {
 		{"type", "object"},
 		{"description", "a counter of distinct values: hashes while there are few, HyperLogLog registers beyond"},
