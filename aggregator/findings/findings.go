@@ -85,6 +85,11 @@ type Finding struct {
 	Query string  `json:"query,omitempty"` // "" where no query shows it
 	Next  string  `json:"next,omitempty"`  // a command, where there is no query
 	Score float64 `json:"score"`           // within its kind
+	// Src, Dst and Port are the edge that it is about, as EdgeKey names it; absent
+	// where it is about a node or a pair of nodes.
+	Src  string `json:"src,omitempty"`
+	Dst  string `json:"dst,omitempty"`
+	Port uint16 `json:"port,omitempty"`
 }
 
 // Report is the answer.
@@ -117,12 +122,12 @@ func Compare(now, before *Period, covered bool, nodes []Node) Report {
 		all = append(all, node(&nodes[i])...)
 	}
 	for k, e := range now.Edges {
-		all = append(all, edge(k, e, before.Edges[k], covered)...)
+		all = append(all, k.about(edge(k, e, before.Edges[k], covered))...)
 	}
 	if covered {
 		for k, e := range before.Edges {
 			if _, still := now.Edges[k]; !still && e.Conns >= goneBefore && e.Failed < e.Conns/2 {
-				all = append(all, Finding{Kind: KindGone, Score: float64(e.Conns), Query: k.query(), Text: fmt.Sprintf("%s is gone: it had %d connections in the period before", k, e.Conns)})
+				all = append(all, Finding{Kind: KindGone, Src: k.Src, Dst: k.Dst, Port: k.Port, Score: float64(e.Conns), Query: k.query(), Text: fmt.Sprintf("%s is gone: it had %d connections in the period before", k, e.Conns)})
 			}
 		}
 	}
@@ -203,6 +208,14 @@ func edge(k EdgeKey, e, was Edge, covered bool) (out []Finding) {
 		})
 	}
 	return out
+}
+
+// about names the edge in each of its findings.
+func (k EdgeKey) about(list []Finding) []Finding {
+	for i := range list {
+		list[i].Src, list[i].Dst, list[i].Port = k.Src, k.Dst, k.Port
+	}
+	return list
 }
 
 func pair(k PairKey, p, was Pair) *Finding {

@@ -10,3 +10,5 @@ fresh=$(mktemp -d)
 trap 'rm -rf "$fresh"' EXIT
 npx vite build --logLevel warn --outDir "$fresh/dist"
 diff -r "$fresh/dist" dist || { echo "dashboards/web/dist is not what the source builds: npm ci && npm run build there, and commit" >&2; exit 1; }
+npx openapi-typescript ../../aggregator/api/openapi.json -o "$fresh/api.gen.ts" >/dev/null
+diff "$fresh/api.gen.ts" src/api.gen.ts || { echo "dashboards/web/src/api.gen.ts is not of this openapi.json: npm run types there, and commit" >&2; exit 1; }

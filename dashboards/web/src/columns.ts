@@ -23,10 +23,11 @@ export interface Col {
 
 export const str = (v: Cell | undefined): string => (v === null || v === undefined ? "" : String(v));
 
-/** One end as a person names it: ns/pod, else a host's name, else the address. */
+/** One end as a person names it: ns/workload, else the pod, a host's name, the address. */
 export function end(c: Conn, side: "src" | "dst"): string {
-  const pod = str(c[`${side}.pod`]);
   const ns = str(c[`${side}.ns`]);
+  const workload = str(c[`${side}.workload`]).replace(/^[A-Z]\w*\//, "");
+  const pod = workload || str(c[`${side}.pod`]);
   if (pod) return `${ns}/${pod}`;
   return str(c[`${side}.name`]) || str(c[`${side}.ip`]) || (ns ? `${ns}/` : "");
 }
@@ -39,7 +40,22 @@ export function edgeEnd(c: Conn, side: "src" | "dst"): string {
   return ns ? `${ns}/` : str(c[`${side}.name`]) || str(c[`${side}.ip`]);
 }
 
+/** The end with its pod, for a hover. */
+export function endTitle(c: Conn, side: "src" | "dst"): string {
+  return [
+    `${str(c[`${side}.ns`])} ${str(c[`${side}.workload`])}`.trim(),
+    str(c[`${side}.pod`]),
+    str(c[`${side}.name`]),
+    str(c[`${side}.ip`]),
+  ]
+    .filter(Boolean)
+    .join("\n");
+}
+
 export function endTerm(c: Conn, side: "src" | "dst"): string {
+  const w = c[`${side}.workload`];
+  const ns = c[`${side}.ns`];
+  if (w && ns) return `${equals(`${side}.ns`, ns)} ${equals(`${side}.workload`, w)}`;
   for (const f of ["pod", "name", "ip", "ns"]) {
     const v = c[`${side}.${f}`];
     if (v !== null && v !== undefined) return equals(`${side}.${f}`, v);
@@ -107,7 +123,7 @@ export function why(c: Conn): string {
   if (c["dns.query"])
     out.push(`asked for ${str(c["dns.query"])}${c["dns.rcode"] ? `: ${str(c["dns.rcode"]).toUpperCase()}` : ""}`);
   const lost = Math.max(0, Number(c["loss.packets"] ?? 0)) + Math.max(0, Number(c["loss.reverse.packets"] ?? 0));
-  if (lost > 0) out.push(`${group(lost)} packets lost between the ends`);
+  if (lost > 0) out.push(`${group(lost)} ${lost === 1 ? "packet" : "packets"} lost between the ends`);
   return out.join(", ");
 }
 
@@ -158,7 +174,7 @@ export const columns: Col[] = [
     id: "time",
     title: "Time",
     needs: ["start", "end"],
-    width: 72,
+    width: 78,
     sort: "start",
     mono: true,
     text: (c, utc) => (c.start ? clock(ms(c.start), utc) : c.end ? clock(ms(c.end), utc) : ""),
@@ -176,7 +192,7 @@ export const columns: Col[] = [
     id: "port",
     title: "Port",
     needs: ["dst.port", "proto"],
-    width: 66,
+    width: 64,
     right: true,
     mono: true,
     sort: "dst.port",
@@ -188,11 +204,25 @@ export const columns: Col[] = [
     id: "outcome",
     title: "Outcome",
     needs: ["outcome"],
-    width: 118,
+    width: 146,
     sort: "outcome",
     text: (c) => word(str(c.outcome)),
     absent: "nothing has proven an outcome yet",
     term: (c) => equals("outcome", c.outcome ?? null),
+  },
+  {
+    id: "why",
+    title: "Why",
+    needs: [...listening, ...behind],
+    width: 0,
+    weight: 3,
+    text: (c) => visible(why(c)),
+    term: (c) =>
+      c["dst.listen"]
+        ? equals("dst.listen", c["dst.listen"])
+        : c["policy.eval"]
+          ? equals("policy.eval", c["policy.eval"])
+          : null,
   },
   {
     id: "bytes",
@@ -218,20 +248,6 @@ export const columns: Col[] = [
     absent: noSocket,
     text: (c) => (typeof c.rtt === "number" ? plain(micros(c.rtt)) : ""),
     term: (c) => (typeof c.rtt === "number" ? `rtt >= ${c.rtt}us` : "not has rtt"),
-  },
-  {
-    id: "why",
-    title: "Why",
-    needs: [...listening, ...behind],
-    width: 0,
-    weight: 3,
-    text: (c) => visible(why(c)),
-    term: (c) =>
-      c["dst.listen"]
-        ? equals("dst.listen", c["dst.listen"])
-        : c["policy.eval"]
-          ? equals("policy.eval", c["policy.eval"])
-          : null,
   },
   plainCol("service", "Service", 160),
   plainCol("src.workload", "From workload", 160),
@@ -273,7 +289,7 @@ export const columns: Col[] = [
   },
 ];
 
-export const defaultColumns = ["time", "ends", "port", "outcome", "bytes", "rtt", "why"];
+export const defaultColumns = ["time", "ends", "port", "outcome", "why", "bytes", "rtt"];
 
 export const byId = new Map(columns.map((c) => [c.id, c]));
 

@@ -33,8 +33,9 @@ export interface Edge {
 export interface Layout {
   nodes: Node[];
   edges: Edge[];
+  top: number; // of the uppermost end
   width: number;
-  height: number;
+  height: number; // down to the lowest
   folded: number; // ends within bundles
 }
 
@@ -96,6 +97,24 @@ export function layers(ids: string[], edges: { src: string; dst: string }[]): Ma
   return layer;
 }
 
+/** Layers in which noise has no say: it is called from everywhere, and stands right of its callers or at the very left. */
+function quietLayers(
+  ids: string[],
+  edges: { src: string; dst: string }[],
+  quiet: (id: string) => boolean,
+): Map<string, number> {
+  const noise = new Set(ids.filter(quiet));
+  const out = layers(
+    ids.filter((i) => !noise.has(i)),
+    edges.filter((e) => !noise.has(e.src) && !noise.has(e.dst)),
+  );
+  for (const id of noise) {
+    const callers = edges.filter((e) => e.dst === id && !noise.has(e.src)).map((e) => out.get(e.src) ?? 0);
+    out.set(id, callers.length > 0 ? Math.max(...callers) + 1 : 0);
+  }
+  return out;
+}
+
 const worst: Tone[] = ["failed", "unanswered", "denied", "ok", "unknown"];
 const worse = (a: Tone, b: Tone): Tone => (worst.indexOf(a) <= worst.indexOf(b) ? a : b);
 
@@ -147,7 +166,7 @@ export function lay(list: MapEdge[], o: Options): Layout {
     const [src = "", dst = ""] = k.split("\0");
     return { src, dst };
   });
-  const layer = layers(shown, pairs);
+  const layer = quietLayers(shown, pairs, (id) => id.startsWith("+noise") || (o.fold && isNoise(o.label(id))));
   const nodes = new Map<string, Node>();
   for (const id of shown) {
     const members = id.startsWith("+") ? ids.filter((i) => bundles.get(i) === id) : undefined;
@@ -220,10 +239,16 @@ function bundle(ids: string[], list: MapEdge[], o: Options): Map<string, string>
   }
   if (o.fold) {
     const noisy = ids.filter((i) => isNoise(o.label(i)) && !bad.has(i));
-    if (noisy.length > 1) for (const i of noisy) out.set(i, "+noise");
+    // Whom everybody calls, and who calls everybody, are two heaps: they stand at the two sides.
+    const called = new Set(list.map((e) => e.dst));
+    for (const [name, heap] of [
+      ["+noise called", noisy.filter((i) => called.has(i))],
+      ["+noise calling", noisy.filter((i) => !called.has(i))],
+    ] as const)
+      if (heap.length > 1) for (const i of heap) out.set(i, name);
   }
   const room = Math.max(6, Math.floor((o.box.height - 2 * margin) / (pill + gap)));
-  const layer = layers(ids, list);
+  const layer = quietLayers(ids, list, (id) => isNoise(o.label(id)));
   const by = new Map<number, string[]>();
   for (const i of ids) {
     if (out.has(i)) continue;
@@ -286,7 +311,7 @@ function place(by: Node[][], o: Options): void {
   for (const l of by) for (const n of l) n.w = Math.min(220, Math.ceil(o.measure(n.label)) + 24);
   const widths = by.map((l) => Math.max(60, ...l.map((n) => n.w)));
   const total = widths.reduce((a, b) => a + b, 0);
-  const between = by.length > 1 ? Math.max(96, (o.box.width - 2 * margin - total) / (by.length - 1)) : 0;
+  const between = by.length > 1 ? Math.max(56, (o.box.width - 2 * margin - total) / (by.length - 1)) : 0;
   const tallest = Math.max(...by.map((l) => l.length)) * (pill + gap);
   const height = Math.max(o.box.height - 2 * margin, tallest);
   let x = by.length > 1 ? margin : Math.max(margin, (o.box.width - (widths[0] ?? 0)) / 2);
@@ -301,12 +326,14 @@ function place(by: Node[][], o: Options): void {
   });
 }
 
-function extent(nodes: Node[]): { width: number; height: number } {
+function extent(nodes: Node[]): { top: number; width: number; height: number } {
+  let top = Number.POSITIVE_INFINITY;
   let width = 0;
   let height = 0;
   for (const n of nodes) {
     width = Math.max(width, n.x + n.w + margin);
     height = Math.max(height, n.y + pill + margin);
+    top = Math.min(top, n.y);
   }
-  return { width, height };
+  return { top, width, height };
 }

@@ -55,6 +55,15 @@ export class Lines {
 
 const noteStart = '{"weir":';
 
+const protocols: Record<number, string> = { 1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp" };
+
+/** A record of the stream with its values as a query gives them. */
+function record(text: string): Conn {
+  const c = JSON.parse(text) as Conn;
+  if (typeof c.proto === "number") c.proto = protocols[c.proto] ?? String(c.proto);
+  return c;
+}
+
 /** What came since the last batch. */
 export class Batch {
   came = 0;
@@ -75,7 +84,7 @@ export class Batch {
       }
     }
     this.came++;
-    if (this.rows.length < perSecond) this.rows.push(JSON.parse(text()) as Conn);
+    if (this.rows.length < perSecond) this.rows.push(record(text()));
   }
 }
 

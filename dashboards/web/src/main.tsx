@@ -33,7 +33,7 @@ effect(() => {
 });
 
 /** The share of the width that the map takes. */
-const share = signal(58);
+const share = signal(55);
 
 // A range that ends now is asked for again and again, while somebody looks.
 let last = Date.now();

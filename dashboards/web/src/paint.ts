@@ -121,7 +121,7 @@ export function paint(
   const edges = l.edges.filter((e) => visibleEdge(e, inView));
   paintEdges(g, edges, near, look, v);
   paintNodes(g, l.nodes, near, look, v, inView);
-  if (v.scale > 0.5) paintLabels(g, edges, near, p);
+  if (v.scale > 0.5) paintLabels(g, edges, l.nodes, near, p);
 }
 
 interface Rect {
@@ -168,12 +168,11 @@ function paintEdges(g: CanvasRenderingContext2D, edges: Edge[], near: Near | nul
     const dimmed = near !== null && !near.edges.has(e);
     const on = look.selected(e);
     const gone = look.compare && e.change === "gone";
-    const color = on
-      ? look.palette.focus
-      : look.compare && e.change === "new"
-        ? look.palette.focus
-        : e.bad !== "ok"
-          ? look.palette.tones[e.bad]
+    const color =
+      e.bad !== "ok"
+        ? look.palette.tones[e.bad]
+        : on || (look.compare && e.change === "new")
+          ? look.palette.focus
           : look.palette.tones.ok;
     const alpha = dimmed
       ? 0.4 * dim
@@ -271,16 +270,17 @@ function clipped(g: CanvasRenderingContext2D, text: string, width: number): stri
 }
 
 /** The words on bad edges; those that would cover another are moved along their edge, or left out. */
-function paintLabels(g: CanvasRenderingContext2D, edges: Edge[], near: Near | null, p: Palette): void {
+function paintLabels(g: CanvasRenderingContext2D, edges: Edge[], nodes: Node[], near: Near | null, p: Palette): void {
   g.font = small;
   g.textBaseline = "middle";
-  const taken: Rect[] = [];
+  const taken: Rect[] = nodes.map((n) => ({ left: n.x, right: n.x + n.w, top: n.y, bottom: n.y + pill }));
   const bad = edges.filter((e) => e.label && (near === null || near.edges.has(e))).toSorted((a, b) => sum(b) - sum(a));
   for (const e of bad) {
     const c = curve(e);
     const w = g.measureText(e.label).width + 8;
-    for (const t of [0.5, 0.35, 0.65, 0.25, 0.75]) {
-      const [x, y] = along(c, t);
+    for (const t of [0.5, 0.4, 0.6, 0.3, 0.7, 0.22, 0.78]) {
+      const [ax, y] = along(c, t);
+      const x = e.from === e.to ? ax + w / 2 + 4 : ax;
       const r = { left: x - w / 2, right: x + w / 2, top: y - 8, bottom: y + 8 };
       if (taken.some((o) => r.left < o.right && r.right > o.left && r.top < o.bottom && r.bottom > o.top)) continue;
       taken.push(r);

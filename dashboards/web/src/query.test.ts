@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { both, byteOffset, charOffset, equals, negate, split, terms, toggle, value, without } from "./query";
+import { both, byteOffset, charOffset, chips, equals, negate, split, terms, toggle, value, without } from "./query";
 
 test("a query parts into its condition and its stages", () => {
   expect(split("a = b | stats conns by src.ns | top 3")).toEqual({
@@ -58,4 +58,13 @@ test("a term is added, taken away, and replaces its contrary", () => {
 test("cursors are counted in bytes", () => {
   expect(byteOffset("żółw x", 4)).toBe(7);
   expect(charOffset("żółw x", 7)).toBe(4);
+});
+
+test("one end is one chip", () => {
+  expect(chips('src.ns = shop src.workload = "Deployment/cart" dst.ns = data dst.port = 53 outcome != ok')).toEqual([
+    { text: "from shop/cart", terms: ["src.ns = shop", 'src.workload = "Deployment/cart"'] },
+    { text: "dst.ns = data", terms: ["dst.ns = data"] },
+    { text: "dst.port = 53", terms: ["dst.port = 53"] },
+    { text: "outcome != ok", terms: ["outcome != ok"] },
+  ]);
 });

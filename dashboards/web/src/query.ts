@@ -181,3 +181,29 @@ export function byteOffset(text: string, index: number): number {
 export function charOffset(text: string, offset: number): number {
   return new TextDecoder().decode(new TextEncoder().encode(text).slice(0, offset)).length;
 }
+
+/** A chip: what it shows, and the terms that it stands for. */
+export interface Chip {
+  text: string;
+  terms: string[];
+}
+
+/** The terms as chips; the namespace and the name of one end are one. */
+export function chips(expr: string): Chip[] {
+  const list = terms(expr);
+  const out: Chip[] = [];
+  for (let i = 0; i < list.length; i++) {
+    const t = list[i] as string;
+    const ns = /^(src|dst)\.ns = (\S+)$/.exec(t);
+    const next = list[i + 1] ?? "";
+    const name = /^(src|dst)\.(?:workload|pod) = "?([^"\s]+?)"?$/.exec(next);
+    if (ns && name && ns[1] === name[1]) {
+      out.push({
+        text: `${ns[1] === "src" ? "from" : "to"} ${ns[2]}/${(name[2] as string).replace(/^[A-Z]\w*\//, "")}`,
+        terms: [t, next],
+      });
+      i++;
+    } else out.push({ text: t, terms: [t] });
+  }
+  return out;
+}

@@ -141,7 +141,7 @@ function Record({ c, id }: { c: Conn; id: string }) {
   );
 }
 
-const list = (v: unknown): string => (Array.isArray(v) ? v.join(", ") : String(v));
+const list = (v: unknown): string => (Array.isArray(v) ? v.join(", ") : String(v)).replace(/\|/g, ", ");
 
 /** The policies that decided, in the order in which they did, and what those in force say. */
 function Policies({ c }: { c: Conn }) {

@@ -12,6 +12,7 @@ import type { FlowMap } from "../types";
 import { Menu } from "../ui/menu";
 import { shortEnd } from "../ui/name";
 import { Failed, Loading } from "../ui/states";
+import type { Selection } from "../url";
 
 /** Above so many ends a map of workloads says less than one of namespaces. */
 const many = 90;
@@ -226,6 +227,19 @@ function Drawing({ m }: { m: FlowMap }) {
     draw();
   }, [l, colors]);
   useEffect(() => effect(() => void [hover.value, sel.value, draw()]), [l, colors]);
+  // What is selected comes out from under the drawer.
+  const shown = JSON.stringify(sel.value);
+  useEffect(() => {
+    const at = l && chosen(l, sel.value);
+    if (!at) return;
+    const free = size.value.w - drawerWidth;
+    const v = view.current;
+    const left = at.left * v.scale + v.x;
+    const right = at.right * v.scale + v.x;
+    if (free > 120 && right > free)
+      view.current = { ...v, x: v.x - Math.min(right - free + 16, Math.max(0, left - 16)) };
+    draw();
+  }, [shown, l]);
   useEffect(() => void (moved.current = false), [m.level, open]);
 
   const at = (e: MouseEvent) => {
@@ -306,9 +320,28 @@ function Drawing({ m }: { m: FlowMap }) {
 
 /** The whole of the layout, where it can still be read; else its upper left. */
 function fitted(l: Layout, w: number, h: number): View {
-  const scale = Math.min(1, w / l.width, h / l.height);
-  if (scale < 0.6 && !state.peek().unfolded) return { x: 0, y: 0, scale: Math.max(0.6, Math.min(1, w / l.width)) };
-  return { x: Math.max(0, (w - l.width * scale) / 2), y: Math.max(0, (h - l.height * scale) / 2), scale };
+  const tall = l.height - l.top;
+  const scale = Math.min(1, w / l.width, h / tall);
+  if (scale < 0.75 && !state.peek().unfolded) {
+    const s = Math.max(0.75, Math.min(1, w / l.width));
+    return { x: 0, y: Math.min(0, -l.top * s + 16), scale: s };
+  }
+  return { x: Math.max(0, (w - l.width * scale) / 2), y: (h - (l.top + l.height - 16) * scale) / 2, scale };
+}
+
+const drawerWidth = 440;
+
+/** From where to where the selected edge or end reaches. */
+function chosen(l: Layout, s: Selection | null): { left: number; right: number } | null {
+  if (s?.kind === "edge") {
+    const e = l.edges.find((e) => e.edges.some((x) => x.src === s.src && x.dst === s.dst));
+    if (e) return { left: Math.min(e.from.x, e.to.x), right: Math.max(e.from.x + e.from.w, e.to.x + e.to.w) };
+  }
+  if (s?.kind === "entity") {
+    const n = l.nodes.find((n) => n.id === s.name);
+    if (n) return { left: n.x, right: n.x + n.w };
+  }
+  return null;
 }
 
 export function chooseEdge(e: Edge): void {
@@ -321,7 +354,7 @@ export function chooseEdge(e: Edge): void {
 
 function chooseNode(n: Node, level: string, alt: boolean): void {
   if (n.bundle) {
-    if (n.id === "+noise") foldNoise.value = false;
+    if (n.id.startsWith("+noise")) foldNoise.value = false;
     else go({ unfolded: true }, true);
     return;
   }

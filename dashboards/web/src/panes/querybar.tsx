@@ -5,7 +5,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { get } from "../api";
 import { table, timeline } from "../data";
 import { visible } from "../format";
-import { byteOffset, charOffset, split, terms, without } from "../query";
+import { byteOffset, charOffset, chips, split, without } from "../query";
 import { go, span, state } from "../state";
 import type { Completion } from "../types";
 
@@ -20,7 +20,7 @@ export function QueryBar() {
 
 function Chips() {
   const { expr, stages } = split(state.value.q);
-  const list = terms(expr);
+  const list = chips(expr);
   const f = timeline.value.failure ?? table.value.failure;
   const wrong = f?.status === 400 ? f : undefined;
   return (
@@ -31,15 +31,15 @@ function Chips() {
       onClick={() => (editing.value = true)}
     >
       {list.map((t) => (
-        <span key={t} class="chip" title={visible(t)}>
-          <bdi class="mono">{visible(t)}</bdi>
+        <span key={t.text} class="chip" title={visible(t.terms.join(" "))}>
+          <bdi class="mono">{visible(t.text)}</bdi>
           <button
             type="button"
             class="quiet"
-            aria-label={`without ${visible(t)}`}
+            aria-label={`without ${visible(t.text)}`}
             onClick={(e) => {
               e.stopPropagation();
-              go({ q: without(state.value.q, t) });
+              go({ q: t.terms.reduce(without, state.value.q) });
             }}
           >
             ×
@@ -174,8 +174,8 @@ function Editor() {
               onPointerDown={(e) => e.preventDefault()}
               onClick={() => take(i)}
             >
-              <span class="mono">{visible(s.text)}</span>{" "}
-              <span class="muted">{s.kind === "value" ? "seen" : s.kind}</span> <span class="muted doc">{s.doc}</span>
+              <span class="mono">{visible(s.text)}</span> <span class="muted">{s.kind}</span>{" "}
+              <span class="muted doc">{s.doc}</span>
             </div>
           ))}
         </div>

@@ -42,8 +42,8 @@ function CoverageSheet() {
     <article class="wide">
       <h1>Which traffic can be seen</h1>
       <p class="lede">
-        {visible(c.summary)}. This is about what could be observed at all; what was observed and lost on the way stands
-        in the ledger.
+        {visible(c.summary.replace(/^c/, "C"))}. This is about what could be observed at all; what was observed and lost
+        on the way stands in the ledger.
       </p>
       {tables.length === 0 && <p>No node has told anything of itself: agents of another make, or none yet.</p>}
       <table class="matrix">

@@ -12,6 +12,7 @@ import {
   edgeEnd,
   end,
   endTerm,
+  endTitle,
   fieldsOf,
   fold,
   fullTime,
@@ -107,7 +108,7 @@ export function openCursor(): void {
 }
 
 const template = (list: Col[]): string =>
-  list.map((c) => (c.width ? `${c.width}px` : `minmax(${c.weight === 5 ? 190 : 110}px, ${c.weight}fr)`)).join(" ");
+  list.map((c) => (c.width ? `${c.width}px` : `minmax(${c.weight === 5 ? 226 : 120}px, ${c.weight}fr)`)).join(" ");
 
 function ConnRow({ line, i, list }: { line: Line & { inner?: boolean }; i: number; list: Col[] }) {
   const c = line.conn;
@@ -146,9 +147,9 @@ function ConnCell({ col, line, open: isOpen }: { col: Col; line: Line; open: boo
   if (col.id === "ends") {
     return (
       <span class="ends">
-        <Value of={end(c, "src")} term={endTerm(c, "src")} class="from" />
+        <Value of={end(c, "src")} term={endTerm(c, "src")} class="from" title={hint(endTitle(c, "src"))} />
         <span class="arrow">→</span>
-        <Value of={end(c, "dst")} term={endTerm(c, "dst")} class="to" />
+        <Value of={end(c, "dst")} term={endTerm(c, "dst")} class="to" title={hint(endTitle(c, "dst"))} />
       </span>
     );
   }
@@ -192,6 +193,9 @@ function ConnCell({ col, line, open: isOpen }: { col: Col; line: Line; open: boo
   if (col.id === "time" || col.id === "end") return <span title={fullTime(c, state.value.utc)}>{text}</span>;
   return <Value of={text} term={col.term?.(c) ?? null} />;
 }
+
+const hint = (title: string): string =>
+  `${visible(title).replaceAll("\\u000a", "\n")}\nclick: filter by it, Alt-click: leave it out`;
 
 function Absent({ why, silent }: { why?: string | undefined; silent?: boolean }) {
   if (silent) return null;

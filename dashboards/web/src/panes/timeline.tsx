@@ -34,8 +34,9 @@ function axes(side: boolean, unit: (v: number) => string): uPlot.Axis[] {
           gap: 6,
           ticks: { show: false },
           grid: { show: false },
-          splits: (_u, _i, _min, max) => [0, max],
-          values: (_u, v) => v.map((x) => (x === 0 ? "0" : unit(x))),
+          splits: (_u, _i, _min, max) => [max],
+          values: (u, v) =>
+            v.map((x) => ((u.data.slice(1) as (number | null)[][]).some((d) => d.some((y) => y)) ? unit(x) : "")),
         }
       : { show: false },
   ];

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"time"
+
+	"github.com/weirnet/weir/api/flow"
+)
+
+// short tells a connection that began and ended.
+func (w *world) short(at time.Time) {
+	p := w.pick()
+	src, dst := w.any(p.from), w.any(p.to)
+	outcome := flow.OutcomeOK
+	if w.broken(at) {
+		outcome = p.after
+	}
+	end := at.UnixMilli()
+	r := base(p, src, dst, w.ephemeral(), end-40)
+	r.SetEnd(end)
+	r.SetEndReason(flow.EndReasonEnd)
+	r.SetFirst(true)
+	r.SetFinal(true)
+	r.SetSeq(0)
+	r.SetOutcome(outcome)
+	switch outcome {
+	case flow.OutcomeRefused:
+		count(&r, 1, 60, 1, 40)
+	case flow.OutcomeDenied:
+		count(&r, 3, 180, 0, 0)
+	default:
+		n := uint64(4 + w.rng.IntN(20))
+		count(&r, n, n*700, n, n*2100)
+		r.SetTCPState("TIME_WAIT")
+	}
+	w.both(&r, p, src, dst, outcome)
+}
+
+// tellStay tells a connection that stays open.
+func (w *world) tellStay(i int, now time.Time) {
+	s := &w.stay[i]
+	r := base(s.p, s.src, s.dst, s.port, s.began)
+	r.SetEnd(now.UnixMilli())
+	r.SetEndReason(flow.EndReasonActive)
+	r.SetFirst(s.told == 0)
+	r.SetFinal(false)
+	r.SetSeq(uint32(s.told))
+	s.told++
+	count(&r, s.told*20, s.told*14000, s.told*20, s.told*60000)
+	r.SetTCPState("ESTABLISHED")
+	r.SetOutcome(flow.OutcomeOK)
+	w.both(&r, s.p, s.src, s.dst, flow.OutcomeOK)
+}
+
+func base(p *pair, src, dst pod, port uint16, start int64) (r flow.Record) {
+	r.SetStart(start)
+	r.SetSrcIP(src.ip)
+	r.SetDstIP(dst.ip)
+	r.SetSrcPort(port)
+	r.SetDstPort(p.port)
+	r.SetProto(p.proto)
+	r.SetConnID(uint64(start)*0x9E3779B97F4A7C15 ^ uint64(port)<<32 ^ uint64(src.ip.As4()[3])<<8 ^ uint64(dst.ip.As4()[3])<<16)
+	r.SetEvidence(flow.EvidenceConntrack)
+	r.SetSrcKind(flow.EndPod)
+	r.SetSrcNS(src.ns)
+	r.SetSrcPod(src.name)
+	r.SetSrcWorkload(src.workload)
+	r.SetScope(flow.ScopeCrossNode)
+	if src.node == dst.node {
+		r.SetScope(flow.ScopeSameNode)
+	}
+	if dst.ns == "" {
+		r.SetDstKind(flow.EndExternal)
+		r.SetDstName(dst.name)
+		r.SetDstNameVia(flow.NameDNS)
+		r.SetScope(flow.ScopeExternal)
+		return r
+	}
+	r.SetDstKind(flow.EndPod)
+	r.SetDstNS(dst.ns)
+	r.SetDstPod(dst.name)
+	r.SetDstWorkload(dst.workload)
+	if p.service != "" {
+		r.SetSvcPortName(p.service)
+		r.SetSvcPort(p.port)
+	}
+	return r
+}
+
+func count(r *flow.Record, packets, bytes, back, backBytes uint64) {
+	r.SetPackets(packets)
+	r.SetBytes(bytes)
+	r.SetRevPackets(back)
+	r.SetRevBytes(backBytes)
+	r.SetPacketsDelta(packets)
+	r.SetBytesDelta(bytes)
+	r.SetRevPacketsDelta(back)
+	r.SetRevBytesDelta(backBytes)
+}
+
+// both sends what each end's node saw. A denied connection never reaches a socket, a
+// refused one finds nobody at the port.
+func (w *world) both(r *flow.Record, p *pair, src, dst pod, outcome flow.Outcome) {
+	route := flow.Tuple{Src: flow.Addr16(r.SrcIP), Dst: flow.Addr16(r.DstIP), SrcPort: r.SrcPort, DstPort: r.DstPort, Proto: r.Proto}
+	r.SetSrcNode(w.nodeName(src.node))
+	if dst.node >= 0 {
+		r.SetDstNode(w.nodeName(dst.node))
+	}
+	a := *r
+	a.SetObserver(w.nodeName(src.node))
+	a.SetSeenBy(flow.SeenBySource)
+	if outcome == flow.OutcomeOK && r.Proto == 6 {
+		a.SetRTT(uint32(180 + w.rng.IntN(900)))
+		a.SetRetransSrc(0)
+	}
+	if outcome == flow.OutcomeDenied {
+		a.SetPolicyEval(flow.PolicyEvalDenied)
+		a.SetPolicyEvalWhy("NetworkPolicy data/cache-access denies ingress; nearest allow: app=frontend at TCP 6379")
+		a.SetIngressPolicy("cache-access")
+		a.SetIngressPolicyNS("data")
+		a.SetIngressPolicyType(flow.PolicyTypeK8s)
+		a.SetIngressAction(flow.RuleActionDrop)
+	}
+	w.agents[src.node].sender.Send(&a, route)
+	if dst.node < 0 || dst.node == src.node {
+		return
+	}
+	b := *r
+	b.SetObserver(w.nodeName(dst.node))
+	b.SetSeenBy(flow.SeenByDestination)
+	if outcome == flow.OutcomeRefused {
+		b.SetDstListen(flow.ListenOther)
+		b.SetDstListens("8080")
+		b.SetResetBy(flow.ResetByDst)
+	}
+	w.agents[dst.node].sender.Send(&b, route)
+}
