@@ -267,24 +267,24 @@ func TestAuth(t *testing.T) {
 // the page's own origin.
 func TestPage(t *testing.T) {
 	s := &Server{Auth: AuthToken, Hub: NewHub(1), NotReady: func() []string { return nil }}
-	ask := func(path, origin string) *http.Response {
+	ask := func(path, origin string) *httptest.ResponseRecorder {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://weir.example"+path, nil)
 		r.Header.Set("Origin", origin)
 		w := httptest.NewRecorder()
 		s.Handler().ServeHTTP(w, r)
-		return w.Result()
+		return w
 	}
-	if r := ask("/", "http://weir.example"); r.StatusCode != http.StatusOK || !strings.Contains(r.Header.Get("Content-Security-Policy"), "script-src 'self'") {
-		t.Errorf("/ gives %d, policy %q", r.StatusCode, r.Header.Get("Content-Security-Policy"))
+	if r := ask("/", "http://weir.example"); r.Code != http.StatusOK || !strings.Contains(r.Header().Get("Content-Security-Policy"), "script-src 'self'") {
+		t.Errorf("/ gives %d, policy %q", r.Code, r.Header().Get("Content-Security-Policy"))
 	}
 	for path, want := range map[string]int{"/api/v1/health": 401, "/api/v1/query": 401, "/api/": 401, "/nothing": 404} {
-		if r := ask(path, "http://weir.example"); r.StatusCode != want {
-			t.Errorf("%s gives %d, want %d", path, r.StatusCode, want)
+		if r := ask(path, "http://weir.example"); r.Code != want {
+			t.Errorf("%s gives %d, want %d", path, r.Code, want)
 		}
 	}
 	for _, origin := range []string{"https://weir.example", "http://weir.example:81", "http://evil.example", "null"} {
-		if r := ask("/", origin); r.StatusCode != http.StatusForbidden {
-			t.Errorf("a page of %s gets %d", origin, r.StatusCode)
+		if r := ask("/", origin); r.Code != http.StatusForbidden {
+			t.Errorf("a page of %s gets %d", origin, r.Code)
 		}
 	}
 }
