@@ -3,6 +3,7 @@ package flow
 import (
 	"math/bits"
 	"net/netip"
+	"strconv"
 	"unicode/utf8"
 )
 
@@ -12,27 +13,59 @@ import (
 // addresses, UUIDs and 64-bit identifiers text. Bytes that are not UTF-8 become
 // U+FFFD, as in encoding/json.
 func AppendJSON(b []byte, r *Record) []byte {
-	b = append(b, '{')
+	return append(plainJSON.AppendMembers(append(b, '{'), r), '}')
+}
+
+// JSONForm is a way to write records as JSON, for stores with rules of their own.
+type JSONForm struct {
+	keys   [NumFields]string // "name": as it stands in the object
+	fields Mask              // those written
+	search bool
+}
+
+var plainJSON = newJSONForm(func(f FieldID) string { return Fields[f].Name }, false)
+
+// NewSearchJSON makes the form for search engines: keys are what name gives, fields
+// without a name are left out, times are milliseconds since the Unix epoch, and an
+// address is written without its zone, or not at all if it is none.
+func NewSearchJSON(name func(FieldID) string) *JSONForm { return newJSONForm(name, true) }
+
+func newJSONForm(name func(FieldID) string, search bool) *JSONForm {
+	w := &JSONForm{search: search}
+	for f := range FieldID(NumFields) {
+		if n := name(f); n != "" {
+			w.keys[f] = string(append(AppendJSONString(nil, n), ':'))
+			w.fields.Set(f)
+		}
+	}
+	return w
+}
+
+// AppendMembers appends the fields that the record has, with commas between, and no
+// braces around them.
+func (w *JSONForm) AppendMembers(b []byte, r *Record) []byte {
 	first := true
-	for w, m := range r.Has {
+	for i, m := range r.Has {
+		m &= w.fields[i]
 		for m != 0 {
-			f := w<<6 | bits.TrailingZeros64(m)
+			f := FieldID(i<<6 | bits.TrailingZeros64(m))
 			m &= m - 1
-			if f >= NumFields {
+			if w.search && columns[f].typ == TypeAddr && !(*(*netip.Addr)(r.at(f))).IsValid() {
 				continue
 			}
 			if !first {
 				b = append(b, ',')
 			}
 			first = false
-			b = append(b, columns[f].key...)
-			b = r.appendJSONValue(b, FieldID(f))
+			b = append(b, w.keys[f]...)
+			b = w.appendValue(b, r, f)
 		}
 	}
-	return append(b, '}')
+	return b
 }
 
-func (r *Record) appendJSONValue(b []byte, f FieldID) []byte {
+// appendValue appends the value of a field that the record has.
+func (w *JSONForm) appendValue(b []byte, r *Record, f FieldID) []byte {
 	c := &columns[f]
 	switch c.typ {
 	case TypeU16, TypeU32, TypeI32, TypeI64, TypeBool:
@@ -49,12 +82,21 @@ func (r *Record) appendJSONValue(b []byte, f FieldID) []byte {
 		if c.words == nil {
 			return r.AppendText(b, f)
 		}
-	case TypeString:
-		return appendJSONString(b, *(*string)(r.at(f)))
-	case TypeAddr:
-		if a := *(*netip.Addr)(r.at(f)); a.Zone() != "" {
-			return appendJSONString(b, a.String())
+	case TypeMillis:
+		if w.search {
+			return strconv.AppendInt(b, *(*int64)(r.at(f)), 10)
 		}
+	case TypeString:
+		return AppendJSONString(b, *(*string)(r.at(f)))
+	case TypeAddr:
+		a := *(*netip.Addr)(r.at(f))
+		if w.search {
+			a = a.WithZone("")
+		}
+		if a.Zone() != "" {
+			return AppendJSONString(b, a.String())
+		}
+		return append(appendAddr(append(b, '"'), a), '"')
 	default: // text that needs no escape
 	}
 	// Words, digits, colons and dots: nothing in these needs an escape.
@@ -79,8 +121,9 @@ func appendBits(b []byte, words []string, v uint8) []byte {
 	return append(b, ']')
 }
 
-// appendJSONString quotes s (RFC 8259 section 7).
-func appendJSONString(b []byte, s string) []byte {
+// AppendJSONString appends s as a JSON string (RFC 8259 section 7). Bytes that are not
+// UTF-8 become U+FFFD.
+func AppendJSONString(b []byte, s string) []byte {
 	b = append(b, '"')
 	start := 0
 	for i := 0; i < len(s); {

@@ -11,7 +11,6 @@ type column struct {
 	typ   Type
 	bits  bool   // a set of bits, one word each
 	ident bool   // a 64-bit number without a unit: an identifier, written in hex
-	key   string // "name": as JSON writes it
 	words []string
 	off   uintptr
 }
@@ -29,7 +28,6 @@ func makeColumns() (cs [NumFields]column) {
 			typ:   f.Type,
 			bits:  f.Unit == "bit set",
 			ident: f.Type == TypeU64 && f.Unit == "",
-			key:   `"` + f.Name + `":`,
 			words: EnumWords[i],
 			off:   Offsets[i],
 		}
