@@ -1,5 +1,5 @@
 #!/bin/bash
-# Installs what the tests use: Debian packages for their programs, and ClickHouse's engine.
+# Installs what the tests use: Debian packages for their programs, and the engines of sinks.
 # Quick when it is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,7 +8,7 @@ declare -A package=(
 	[nfcapd]=nfdump [nfacctd]=pmacct [softflowd]=softflowd [tshark]=tshark
 	[ovs-vsctl]=openvswitch-switch [ovsdb-server]=openvswitch-switch
 	[g++]=g++ [etcd]=etcd-server [openssl]=openssl [git]=git [npm]=npm [promtool]=prometheus [chromium]=chromium
-	[java]=default-jre-headless [mvn]=maven
+	[java]=openjdk-17-jdk-headless [javac]=openjdk-17-jdk-headless [mvn]=maven [curl]=curl [unzip]=unzip
 )
 missing=()
 for tool in "${!package[@]}"; do
@@ -46,3 +46,8 @@ if ! cmp -s test/kafka/pom.xml "$kafka/pom.xml"; then
 	rm -rf "$kafka/target"
 	mv "$kafka/new.xml" "$kafka/pom.xml"
 fi
+
+# Elasticsearch and OpenSearch, which test/search starts: 120 MB of jars.
+for flavour in es8 opensearch; do
+	bash test/search/run.sh install "$flavour"
+done
