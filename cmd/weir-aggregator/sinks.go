@@ -17,6 +17,7 @@ import (
 	buildinfo "github.com/weirnet/weir/internal/version"
 	"github.com/weirnet/weir/sinks"
 	"github.com/weirnet/weir/sinks/clickhouse"
+	"github.com/weirnet/weir/sinks/elastic"
 	"github.com/weirnet/weir/sinks/ipfix"
 	"github.com/weirnet/weir/sinks/jsonl"
 	"github.com/weirnet/weir/sinks/kafka"
@@ -61,7 +62,7 @@ func makeRunners(cfg *config.Aggregator, log *slog.Logger, book *ledger.Book, re
 	var out []runner
 	for i := range cfg.Sinks {
 		s := &cfg.Sinks[i]
-		sink, err := makeSink(s, log)
+		sink, err := makeSink(s, cfg.DataDir, log)
 		if err != nil {
 			return nil, fmt.Errorf("sinks[%d] %s: %w", i, s.Name, err)
 		}
@@ -88,7 +89,7 @@ func makeRunners(cfg *config.Aggregator, log *slog.Logger, book *ledger.Book, re
 	return out, nil
 }
 
-func makeSink(s *config.Sink, log *slog.Logger) (sinks.Sink, error) {
+func makeSink(s *config.Sink, dataDir string, log *slog.Logger) (sinks.Sink, error) {
 	switch s.Kind {
 	case "jsonl":
 		c := jsonl.DefaultConfig()
@@ -104,6 +105,8 @@ func makeSink(s *config.Sink, log *slog.Logger) (sinks.Sink, error) {
 		return clickhouse.New(s.ClickHouse.Sink(s.Name, buildinfo.Get(version).String()), log, time.Now)
 	case "kafka":
 		return kafka.New(s.Kafka.Sink(s.Name, buildinfo.Get(version).String()), log)
+	case "elasticsearch":
+		return elastic.New(s.Elastic.Sink(s.Name, filepath.Join(dataDir, "sinks", s.Name), buildinfo.Get(version).String()), log, time.Now)
 	case "prom":
 		return prom.New(s.Prom.Sink(s.Name))
 	default:

@@ -136,6 +136,7 @@ func items() []item {
 		{name: "track-update", pkg: "./exporter/track", bench: "^BenchmarkTrackUpdate$", ours: "TrackUpdate", unit: "cpu-us/entry", limit: 0.2, allocs: true},
 		{name: "clickhouse-encode", pkg: clickhouse, bench: "^Benchmark(Encode|RowAppend)$", ours: "Encode", anchor: "RowAppend", unit: "cpu-ns/row", min: 2},
 		{name: "clickhouse-row", pkg: clickhouse, bench: "^Benchmark(Encode|RowAppend)$", ours: "Encode", unit: "cpu-ns/row", limit: 3333},
+		{name: "elastic-document", pkg: "./sinks/elastic", bench: "^Benchmark(Sink|BulkIndexer)$", ours: "Sink", anchor: "BulkIndexer", unit: "cpu-ns/doc", min: 2},
 		{name: "ipfix-encode", pkg: ipfix, bench: "^BenchmarkEncode$", ours: "Encode/weir", anchor: "Encode/go-ipfix", unit: "ns/op", min: 2, allocs: true},
 		{name: "ipfix-decode-go-ipfix", pkg: ipfix, bench: "^BenchmarkDecode$", ours: "Decode/weir", anchor: "Decode/go-ipfix", unit: "ns/op", min: 7, allocs: true},
 		{name: "ipfix-decode-goflow2", pkg: ipfix, bench: "^BenchmarkDecode$", ours: "Decode/weir", anchor: "Decode/goflow2", unit: "ns/op", min: 4, allocs: true},

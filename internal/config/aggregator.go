@@ -82,7 +82,7 @@ func (c *Cluster) Resolve(inPod bool) string { return c.names().Resolve(inPod) }
 // Sink is one destination.
 type Sink struct {
 	Name   string    `json:"name" doc:"name in metrics, in the ledger and of the spool's directory"`
-	Kind   string    `json:"kind" doc:"jsonl, ipfix, prom, clickhouse or kafka"`
+	Kind   string    `json:"kind" doc:"jsonl, ipfix, prom, clickhouse, kafka or elasticsearch"`
 	Filter Filter    `json:"filter" doc:"which records it gets; everything that is set must hold"`
 	Spool  Spool     `json:"spool" doc:"what waits on disk while the destination is slow or down"`
 	JSONL  JSONLSink `json:"jsonl" doc:"for kind jsonl"`
@@ -91,6 +91,7 @@ type Sink struct {
 
 	ClickHouse ClickHouseSink `json:"clickhouse" doc:"for kind clickhouse"`
 	Kafka      KafkaSink      `json:"kafka" doc:"for kind kafka"`
+	Elastic    ElasticSink    `json:"elasticsearch" doc:"for kind elasticsearch: Elasticsearch, or OpenSearch"`
 }
 
 // Filter picks records for a sink. `filter: "outcome != ok"` is short for its key query.
@@ -192,6 +193,7 @@ func (s *Sink) SetDefaults() {
 	s.IPFIX = IPFIXSink{Transport: "tls", Template: "antrea", Format: "ipfix", Domain: 1}
 	s.ClickHouse.SetDefaults()
 	s.Kafka.SetDefaults()
+	s.Elastic.SetDefaults()
 }
 
 // Validate checks what no single part can see.
@@ -321,8 +323,10 @@ func (s *Sink) Validate() error {
 		errs = append(errs, s.ClickHouse.check(s.Name))
 	case "kafka":
 		errs = append(errs, s.Kafka.check(s.Name))
+	case "elasticsearch":
+		errs = append(errs, s.Elastic.check(s.Name))
 	default:
-		errs = append(errs, oneOf("kind", s.Kind, "jsonl", "ipfix", "prom", "clickhouse", "kafka"))
+		errs = append(errs, oneOf("kind", s.Kind, "jsonl", "ipfix", "prom", "clickhouse", "kafka", "elasticsearch"))
 	}
 	return errors.Join(errs...)
 }
