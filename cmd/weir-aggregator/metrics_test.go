@@ -28,7 +28,10 @@ func TestMetricsAreInTheDocs(t *testing.T) {
 	kafka := config.Sink{Name: "kafka", Kind: "kafka"}
 	kafka.SetDefaults()
 	kafka.Kafka.Brokers = []string{"127.0.0.1:9092"}
-	cfg.Sinks = []config.Sink{s, ch, kafka}
+	search := config.Sink{Name: "search", Kind: "elasticsearch"}
+	search.SetDefaults()
+	search.Elastic.Hosts = []string{"http://127.0.0.1:9200"}
+	cfg.Sinks = []config.Sink{s, ch, kafka, search}
 	p, err := wire(cfg, slog.New(slog.DiscardHandler), buildinfo.Get(""))
 	if err != nil {
 		t.Fatal(err)
