@@ -9,11 +9,8 @@ import (
 
 func TestSearchJSON(t *testing.T) {
 	form := flow.NewSearchJSON(func(f flow.FieldID) string {
-		switch f {
-		case flow.FEnd:
-			return "@timestamp"
-		case flow.FID:
-			return ""
+		if name, ok := map[flow.FieldID]string{flow.FEnd: "@timestamp", flow.FID: ""}[f]; ok {
+			return name
 		}
 		return f.String()
 	})

@@ -50,7 +50,9 @@ func (c *canned) RoundTrip(r *http.Request) (*http.Response, error) {
 	rec := httptest.NewRecorder()
 	rec.Header().Set("X-Elastic-Product", "Elasticsearch")
 	rec.Header().Set("Content-Type", "application/json")
-	rec.WriteString(body)
+	if _, err := rec.WriteString(body); err != nil {
+		return nil, err
+	}
 	return rec.Result(), nil
 }
 
@@ -239,7 +241,7 @@ func jsonOf(t *testing.T, v any) string {
 
 func pool(b *testing.B, wire http.RoundTripper) *elastictransport.Client {
 	b.Helper()
-	c, err := elastictransport.New(elastictransport.Config{URLs: []*url.URL{{Scheme: "http", Host: "127.0.0.1:9"}}, DisableRetry: true, MaxRetries: 1, Transport: wire})
+	c, err := elastictransport.NewClient(elastictransport.WithURLs(&url.URL{Scheme: "http", Host: "127.0.0.1:9"}), elastictransport.WithDisableRetry(), elastictransport.WithTransport(wire))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -84,9 +84,10 @@ func (c *client) open() error {
 		urls = append(urls, u)
 	}
 	// No retries beneath: whether a request may have been carried out has to be known here.
-	c.pool, err = elastictransport.New(elastictransport.Config{
-		UserAgent: "weir/" + c.cfg.Version, URLs: urls, DisableRetry: true, MaxRetries: 1, Transport: c.plain,
-	})
+	c.pool, err = elastictransport.NewClient(
+		elastictransport.WithUserAgent("weir/"+c.cfg.Version), elastictransport.WithURLs(urls...),
+		elastictransport.WithDisableRetry(), elastictransport.WithTransport(c.plain),
+	)
 	c.tls = sum
 	return err
 }

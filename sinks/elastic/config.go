@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -132,10 +133,8 @@ func (c *Config) Validate() error {
 func (c *Config) validateRest() error {
 	var errs []error
 	oneOf := func(key, value string, words ...string) {
-		for _, w := range words {
-			if value == w {
-				return
-			}
+		if slices.Contains(words, value) {
+			return
 		}
 		errs = append(errs, fmt.Errorf("%s: %q is none of %s", key, value, strings.Join(words, ", ")))
 	}

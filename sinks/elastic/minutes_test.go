@@ -75,6 +75,7 @@ func sumsIn(t *testing.T, url, index string) map[string]sum {
 // testMinutes adds up by minute. A process is killed when the server has its sums and no
 // answer came; the next one cuts its batches elsewhere, with other fields to sum by.
 func testMinutes(t *testing.T, srv *testenv.Search) {
+	t.Helper()
 	recs := samples(0, 3000)
 	for i := range recs {
 		recs[i].SetEnd(1_700_000_000_000 + int64(i)*100) // over six minutes
@@ -149,6 +150,7 @@ func resumed(t *testing.T, cfg elastic.Config, want uint64) sinks.Keeper {
 }
 
 func testELK(t *testing.T, srv *testenv.Search) {
+	t.Helper()
 	cfg := config(srv.URL, "flow")
 	cfg.Format = elastic.FormatELK
 	r := samples(0, 1)[0]

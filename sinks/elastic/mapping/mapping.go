@@ -28,16 +28,13 @@ const (
 // that its name is empty. A name that other names begin with cannot hold a value in a
 // document: service is service.name there.
 func Name(id flow.FieldID) string {
-	switch id {
-	case flow.FEnd:
-		return Time
-	case flow.FID:
-		return ""
-	case flow.FSvcPortName:
-		return "service.name"
+	if name, ok := renamed[id]; ok {
+		return name
 	}
 	return flow.Fields[id].Name
 }
+
+var renamed = map[flow.FieldID]string{flow.FEnd: Time, flow.FID: "", flow.FSvcPortName: "service.name"}
 
 // longest is how many characters of a text are searched: more than Lucene's term of 32,766
 // bytes would refuse the whole document. All of it stays in the document.
