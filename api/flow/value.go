@@ -9,8 +9,8 @@ import (
 // column is what the text forms and the getters need of a Field, worked out once.
 type column struct {
 	typ   Type
-	bits  bool   // a set of bits, one word each
-	ident bool   // a 64-bit number without a unit: an identifier, written in hex
+	bits  bool // a set of bits, one word each
+	ident bool // a 64-bit number without a unit: an identifier, written in hex
 	words []string
 	off   uintptr
 }
