@@ -249,8 +249,8 @@ func likeNaive(t *testing.T, rng *rand.Rand, recs []flow.Record, rolled bool) {
 	s := fill(t, recs[:stored])
 	live := recs[stored:]
 	queries, kinds := 0, map[segment.Kind]int{}
-	for n := range 600 {
-		if n == 300 {
+	for n := range 360 {
+		if n == 180 {
 			s.Keep(t.Context(), time.Now().Add(2*time.Hour))
 		}
 		text := condition(rng) + " | stats " + someOf(rng, aggregates, 1+rng.IntN(4))
@@ -296,7 +296,7 @@ func likeNaive(t *testing.T, rng *rand.Rand, recs []flow.Record, rolled bool) {
 			queries++
 		}
 	}
-	if queries < 300 {
+	if queries < 180 {
 		t.Errorf("only %d queries had an answer", queries)
 	}
 	if rolled && (kinds[segment.Sole] < 500 || kinds[segment.Groups] < 30 || kinds[100] < 60) {
