@@ -58,8 +58,7 @@ func (a *asking) ask(ctx context.Context, text string, since, until int64) (*que
 	if err != nil {
 		return nil, err
 	}
-	a.basis.Scanned.Rows += x.Scanned.Rows
-	a.basis.Scanned.Segments += x.Scanned.Segments
+	a.basis.Scanned.Add(x.Scanned)
 	for _, m := range missing {
 		if !slices.ContainsFunc(a.basis.Partial, func(o query.Missing) bool { return o.Name == m.Name }) {
 			a.basis.Partial = append(a.basis.Partial, m)

@@ -14,10 +14,11 @@ type cacheKey struct {
 	field flow.FieldID
 }
 
-// cache keeps columns in memory, up to a number of bytes; the one that was used longest
+// cache keeps columns in memory, up to a number of bytes with what queries hold; the one that was used longest
 // ago goes first. Store.mu guards it.
 type cache struct {
 	limit, bytes int64
+	held         int64      // by queries, of limit
 	order        *list.List // of *cached, most recently used first
 	byKey        map[cacheKey]*list.Element
 	byPart       map[*part]map[cacheKey]struct{}
@@ -55,7 +56,12 @@ func (c *cache) put(k cacheKey, col *column.Column) {
 	}
 	c.byPart[k.part][k] = struct{}{}
 	c.bytes += n
-	for c.bytes > c.limit {
+	c.fit()
+}
+
+// fit removes what is too much beside what queries hold.
+func (c *cache) fit() {
+	for c.bytes > 0 && c.bytes+c.held > c.limit {
 		c.remove(c.order.Back())
 	}
 }

@@ -122,7 +122,7 @@ func (s *Store) joinInto(ctx context.Context, out *os.File, p *part, pieces []pi
 		return err
 	}
 	for _, kind := range []segment.Kind{segment.Sole, segment.Rows} {
-		for _, run := range runs(pieces, kind) {
+		for _, run := range runs(pieces, kind, s.cfg.rowsOfGroup()) {
 			if err := s.joinGroup(ctx, w, run, kind); err != nil {
 				return err
 			}
@@ -133,12 +133,10 @@ func (s *Store) joinInto(ctx context.Context, out *os.File, p *part, pieces []pi
 	return err
 }
 
-// copyRows are so many rows that a row group is taken over as it is.
-const copyRows = groupRows / 4
-
-// runs puts neighbours of a kind together up to the size of a row group.
-func runs(pieces []piece, kind segment.Kind) (list [][]piece) {
-	room := 0
+// runs puts neighbours of a kind together up to the size of a row group. One that has a
+// quarter of it is taken over as it is.
+func runs(pieces []piece, kind segment.Kind, groupRows int) (list [][]piece) {
+	room, copyRows := 0, groupRows/4
 	for _, x := range pieces {
 		g := x.file.Groups[x.group]
 		if g.Kind != kind {

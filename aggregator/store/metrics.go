@@ -20,7 +20,7 @@ type Size struct {
 func (s *Store) Size() Size {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	z := Size{Segments: len(s.parts), Bytes: s.bytes, HeadRows: s.head.rows.Rows(), Memory: s.head.rows.Bytes() + s.cache.bytes + s.seen.bytes()}
+	z := Size{Segments: len(s.parts), Bytes: s.bytes, HeadRows: s.head.rows.Rows(), Memory: s.head.rows.Bytes() + s.cache.bytes + s.cache.held + s.seen.bytes()}
 	for _, p := range s.parts {
 		z.Rows += p.rows()
 		if lo, _ := p.span(); z.Oldest == 0 || lo < z.Oldest {
@@ -47,7 +47,7 @@ func (s *Store) Metrics() []obs.Metric {
 		gauge("weir_history_rows", "Records in the history.", func(z *Size) float64 { return float64(z.Rows) }),
 		gauge("weir_history_segments", "Segment files of the history.", func(z *Size) float64 { return float64(z.Segments) }),
 		gauge("weir_history_bytes", "Bytes of the segment files.", func(z *Size) float64 { return float64(z.Bytes) }),
-		gauge("weir_history_memory_bytes", "Bytes of rows and columns that the history holds in memory.", func(z *Size) float64 { return float64(z.Memory) }),
+		gauge("weir_history_memory_bytes", "Bytes of rows, of columns and of queries that the history holds in memory.", func(z *Size) float64 { return float64(z.Memory) }),
 		gauge("weir_history_oldest_seconds", "Time of the oldest record, seconds since the epoch; 0 where there is none.", func(z *Size) float64 { return float64(z.Oldest) / 1000 }),
 		counter("weir_history_rows_in_total", "Records that the history took in.", &st.RowsIn),
 		counter("weir_history_segments_total", "Segments made of recent rows.", &st.Segments),

@@ -36,6 +36,7 @@ type View struct {
 	units   []unit
 	held    []*part
 	bytes   atomic.Int64
+	memory  int64 // held; Store.mu guards it
 	mu      sync.Mutex
 	damaged map[*part]bool
 	again   bool // a record may be of a connection of which one was said to be the only one
@@ -155,6 +156,7 @@ func (v *View) Block(i int, fields []flow.FieldID) (*column.Block, error) {
 
 // Done ends the view and says what it looked at.
 func (v *View) Done() Scanned {
+	v.free()
 	for _, p := range v.held {
 		v.Segments++
 		if p.rolled {

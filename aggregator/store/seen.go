@@ -155,7 +155,7 @@ func (s *seen) older(r *flow.Record) bool {
 
 // remember reads the connections of the newest segments, as many as are kept.
 func (s *Store) remember() {
-	s.seen = newSeen(s.cfg.Memory/16, math.MinInt64)
+	s.seen = newSeen(s.cfg.Memory/seenShare, math.MinInt64)
 	room := (s.seen.limit - 1) * s.seen.slots * 2 / 3
 	from := len(s.parts)
 	for from > 0 && room >= s.parts[from-1].rows() {

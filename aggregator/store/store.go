@@ -93,7 +93,7 @@ func New(cfg Config, deps Deps) (*Store, error) {
 	if s.now == nil {
 		s.now = time.Now
 	}
-	s.cache.init(cfg.Memory - cfg.Memory/4 - cfg.Memory/16)
+	s.cache.init(cfg.forQueries())
 	s.head = s.newHead()
 	if err := os.MkdirAll(cfg.Dir, 0o750); err != nil {
 		return nil, fmt.Errorf("history: %w: make it writable for this user, or name another directory", err)
@@ -180,7 +180,7 @@ func (s *Store) WriteAt(ctx context.Context, pos uint64, recs []flow.Record) err
 func (s *Store) due(now time.Time) bool {
 	h := s.head
 	n := h.rows.Rows()
-	return n >= s.cfg.HeadRows || n > 0 && (h.rows.Bytes() >= s.cfg.Memory/4 ||
+	return n >= min(s.cfg.HeadRows, s.cfg.rowsOfGroup()) || n > 0 && (h.rows.Bytes() >= s.cfg.Memory/headShare ||
 		now.Sub(h.born) >= s.cfg.HeadAge || !now.Truncate(time.Hour).Equal(h.hour))
 }
 

@@ -178,8 +178,7 @@ func (a *Answer) Part() *Part {
 
 // Merge adds the answer of another aggregator to the same query and range.
 func (a *Answer) Merge(p *Part) error {
-	a.Scanned.Rows += p.Scanned.Rows
-	a.Scanned.Segments += p.Scanned.Segments
+	a.Scanned.Add(p.Scanned)
 	for _, n := range p.Notes {
 		a.Note(n)
 	}

@@ -23,8 +23,18 @@ type Row struct {
 
 // Scanned is what an answer cost to find.
 type Scanned struct {
-	Rows     uint64 `json:"rows"`
-	Segments uint64 `json:"segments"`
+	Rows     uint64 `json:"rows"`              // records, and sums of records, that were looked at
+	Segments uint64 `json:"segments"`          // files of the history
+	Rollups  uint64 `json:"rollups,omitempty"` // of them, roll-ups in place of records
+	Bytes    uint64 `json:"bytes,omitempty"`   // read from the disk
+}
+
+// Add adds what another part of the answer cost.
+func (s *Scanned) Add(o Scanned) {
+	s.Rows += o.Rows
+	s.Segments += o.Segments
+	s.Rollups += o.Rollups
+	s.Bytes += o.Bytes
 }
 
 // Missing names an aggregator that did not answer.

@@ -43,8 +43,9 @@ func (e *answers) Answer(ctx context.Context, a *query.Answer) error {
 	} else {
 		_, sc, err = engine.List(ctx, e.history, req, a.Wanted(), func(r *flow.Record) error { return a.Add(0, r) })
 	}
-	a.Scanned.Rows += sc.Rows + uint64(len(req.Live))
-	a.Scanned.Segments += uint64(sc.Blocks)
+	a.Scanned.Add(query.Scanned{
+		Rows: sc.Rows + uint64(len(req.Live)), Segments: uint64(sc.Segments), Rollups: uint64(sc.Rollups), Bytes: sc.Bytes,
+	})
 	if sc.Damaged > 0 {
 		a.Note(fmt.Sprintf("%d segments of the history are damaged and were left out", sc.Damaged))
 	}

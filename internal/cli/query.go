@@ -163,8 +163,12 @@ func (o *queryCmd) farewell(h *api.Head, t *api.Tail) {
 	if t.Cut {
 		more = fmt.Sprintf(" of more (--limit %d)", o.limit)
 	}
-	fmt.Fprintf(o.env.Err, "%d rows%s, %s to %s; scanned %d records in %.0f ms\n", t.Rows, more,
-		h.Since.Format(time.RFC3339), h.Until.Format(time.RFC3339), t.Scanned.Rows, t.TookMs)
+	from := ""
+	if t.Scanned.Rollups > 0 {
+		from = fmt.Sprintf(" and sums of %d roll-ups", t.Scanned.Rollups)
+	}
+	fmt.Fprintf(o.env.Err, "%d rows%s, %s to %s; scanned %d records%s in %.0f ms\n", t.Rows, more,
+		h.Since.Format(time.RFC3339), h.Until.Format(time.RFC3339), t.Scanned.Rows, from, t.TookMs)
 	for _, note := range h.Notes {
 		fmt.Fprintln(o.env.Err, clean(note))
 	}

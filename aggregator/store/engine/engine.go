@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 
 	"github.com/weirnet/weir/aggregator/store"
@@ -200,6 +201,29 @@ func (r *run) wants(n query.Node, m *flow.Mask) {
 	}
 }
 
+// hold takes memory for the query until it is done.
+func (r *run) hold(n int) error { return r.view.Hold(int64(n)) }
+
+// done ends the query and says what it looked at.
+func (r *run) done() store.Scanned { return r.view.Done() }
+
+// reading takes the memory of the columns that are read at a time.
+func (r *run) reading() error {
+	rows, width := 0, 0
+	for u := range r.view.Len() {
+		rows = max(rows, r.view.BlockRows(u))
+	}
+	for f := range flow.FieldID(flow.NumFields) {
+		if !slices.Contains(r.all, f) && !slices.Contains(r.fold, f) {
+			continue
+		}
+		if width += 9; column.KindOf(f) == column.Dict {
+			width -= 5
+		}
+	}
+	return r.hold(min(runtime.GOMAXPROCS(0), r.view.Len()) * rows * width)
+}
+
 // units are the blocks of the history and, last, what is live.
 func (r *run) units() int { return r.view.Len() + 1 }
 
@@ -333,7 +357,7 @@ func Stats(ctx context.Context, s *store.Store, req *Request) (*query.Table, sto
 		return nil, store.Scanned{}, err
 	}
 	table, err := r.table(ctx)
-	sc := r.view.Done()
+	sc := r.done()
 	if errors.Is(err, store.ErrRollup) {
 		again := *req
 		again.NoRollups = true

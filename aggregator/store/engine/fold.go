@@ -5,6 +5,7 @@ import (
 	"context"
 	"runtime"
 	"sync/atomic"
+	"unsafe"
 
 	"golang.org/x/sync/errgroup"
 
@@ -23,12 +24,16 @@ type bitset struct {
 // maxBits bounds a bitset: 32 MiB for each of its two halves.
 const maxBits = 28
 
-func newBitset(rows int) *bitset {
-	bits := uint(12)
-	for bits < maxBits && 1<<bits < 8*rows {
+// newBitset makes one for so many rows, smaller where the memory is.
+func (r *run) newBitset(rows int) (*bitset, error) {
+	bits, room := uint(12), r.view.Room()/16
+	for bits < maxBits && 1<<(bits-1) <= room && 1<<bits < 8*rows {
 		bits++
 	}
-	return &bitset{make([]uint64, 1<<(bits-6)), make([]uint64, 1<<(bits-6)), 64 - bits}
+	if err := r.hold(1 << (bits - 2)); err != nil {
+		return nil, err
+	}
+	return &bitset{make([]uint64, 1<<(bits-6)), make([]uint64, 1<<(bits-6)), 64 - bits}, nil
 }
 
 func (b *bitset) add(h uint64) {
@@ -152,7 +157,7 @@ func (r *run) probeAll(ctx context.Context) (*bitset, error) {
 				}
 			}
 		}
-		return nil
+		return r.hold(8 * cap(hashes[u]))
 	})
 	if err != nil {
 		return nil, err
@@ -161,7 +166,10 @@ func (r *run) probeAll(ctx context.Context) (*bitset, error) {
 	for _, list := range hashes {
 		n += len(list)
 	}
-	set := newBitset(n)
+	set, err := r.newBitset(n)
+	if err != nil {
+		return nil, err
+	}
 	for _, list := range hashes {
 		for _, h := range list {
 			set.add(h)
@@ -188,8 +196,12 @@ func (r *run) foldAll(ctx context.Context) error {
 		}
 		l := &r.lists[u]
 		l.lo, l.rows = r.items(b)
-		if wanted == nil {
-			return nil
+		n := 0
+		for _, list := range l.rows {
+			n += cap(list)
+		}
+		if err := r.hold(4 * n); err != nil || wanted == nil {
+			return err
 		}
 		conn := b.Cols[flow.FConnID]
 		for k, list := range l.rows {
@@ -219,7 +231,9 @@ func (r *run) foldAll(ctx context.Context) error {
 			return err
 		}
 		if sets[w] == nil {
-			sets[w] = newBitset(rows)
+			if sets[w], err = r.newBitset(rows); err != nil {
+				return err
+			}
 		}
 		conn := b.Cols[flow.FConnID]
 		l := &r.lists[u]
@@ -245,7 +259,9 @@ func (r *run) foldAll(ctx context.Context) error {
 		}
 	}
 	if r.seen == nil {
-		r.seen = newBitset(0)
+		if r.seen, err = r.newBitset(0); err != nil {
+			return err
+		}
 	}
 	if err := r.several(ctx, r.gather); err != nil {
 		return err
@@ -274,7 +290,7 @@ func (r *run) gather(_, u int) error {
 		}
 		lists[k] = sole
 	}
-	return nil
+	return r.hold(cap(r.multi[u]) * int(unsafe.Sizeof(multi{})))
 }
 
 // foldParts folds the connections, each core those of its own share of hashes.
@@ -310,6 +326,9 @@ func (r *run) foldParts(ctx context.Context) error {
 		return err
 	}
 	for _, t := range tables {
+		if err := r.hold(len(t.entries) * int(unsafe.Sizeof(override{}))); err != nil {
+			return err
+		}
 		for i := range t.entries {
 			e := &t.entries[i]
 			r.over[e.unit] = append(r.over[e.unit], override{e.row, e.step, e.has, e.opened, t.sums[i*t.k : (i+1)*t.k]})
@@ -395,7 +414,9 @@ func openedIn(b *column.Block, i int32, from int64, step [2]int64) bool {
 
 func (t *folder) get(conn uint64, step int32, h uint64) (*entry, int, error) {
 	if 2*len(t.entries) >= len(t.slots) {
-		t.grow()
+		if err := t.grow(); err != nil {
+			return nil, 0, err
+		}
 	}
 	for s := h & t.mask; ; s = (s + 1) & t.mask {
 		i := int(t.slots[s])
@@ -416,8 +437,11 @@ func (t *folder) get(conn uint64, step int32, h uint64) (*entry, int, error) {
 	}
 }
 
-func (t *folder) grow() {
+func (t *folder) grow() error {
 	n := max(1<<10, 2*len(t.slots))
+	if err := t.r.hold((n - len(t.slots)) * (4 + (int(unsafe.Sizeof(entry{}))+8*t.k)/2)); err != nil {
+		return err
+	}
 	t.slots, t.mask = make([]int32, n), uint64(n-1)
 	for i := range t.entries {
 		e := &t.entries[i]
@@ -427,4 +451,5 @@ func (t *folder) grow() {
 		}
 		t.slots[s] = int32(i + 1)
 	}
+	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unsafe"
 
 	"github.com/weirnet/weir/aggregator/store"
 	"github.com/weirnet/weir/aggregator/store/column"
@@ -39,10 +40,13 @@ func List(ctx context.Context, s *store.Store, req *Request, limit int, emit fun
 	if errors.Is(err, store.ErrStop) {
 		err = nil
 	}
-	return more, r.view.Done(), err
+	return more, r.done(), err
 }
 
 func (r *run) list(ctx context.Context, limit int, emit func(*flow.Record) error) (more bool, err error) {
+	if err := r.reading(); err != nil {
+		return false, err
+	}
 	if err := r.foldAll(ctx); err != nil {
 		return false, err
 	}
@@ -52,14 +56,21 @@ func (r *run) list(ctx context.Context, limit int, emit func(*flow.Record) error
 	}
 	var mu sync.Mutex
 	var all []found
+	held := 0
 	err = r.each(ctx, func(_, u int) error {
 		list, err := r.found(u)
+		if err != nil {
+			return err
+		}
 		mu.Lock()
 		defer mu.Unlock()
 		if all = append(all, list...); len(all) > 2*bound {
 			slices.SortFunc(all, byNewest)
 			all, more = all[:bound], true
 		}
+		n := cap(all) * int(unsafe.Sizeof(found{}))
+		err = r.hold(n - held)
+		held = n
 		return err
 	})
 	if err != nil {
@@ -69,8 +80,18 @@ func (r *run) list(ctx context.Context, limit int, emit func(*flow.Record) error
 	if len(all) > bound {
 		all, more = all[:bound], true
 	}
-	return more, r.emit(ctx, all, emit)
+	for len(all) > 0 {
+		n := min(emitAtOnce, len(all))
+		if err := r.emit(ctx, all[:n], emit); err != nil {
+			return more, err
+		}
+		all = all[n:]
+	}
+	return more, nil
 }
+
+// emitAtOnce bounds the records that are made of columns at a time.
+const emitAtOnce = 4096
 
 // found lists the connections of a unit that fit.
 func (r *run) found(u int) (list []found, err error) {
@@ -98,32 +119,32 @@ func (r *run) found(u int) (list []found, err error) {
 	return list, err
 }
 
-// emit makes records of what was found.
+// emit makes records of what was found. Of each unit it reads a column at a time, and keeps
+// the rows that were found.
 func (r *run) emit(ctx context.Context, all []found, emit func(*flow.Record) error) error {
-	blocks := map[int32]*column.Block{}
-	left := map[int32]int{}
+	rows := map[int32][]int32{}
+	at := make([]int32, len(all))
 	for i := range all {
-		left[all[i].unit]++
+		u := all[i].unit
+		at[i] = int32(len(rows[u]))
+		rows[u] = append(rows[u], all[i].row)
 	}
-	fields := flow.AllFields()
+	blocks := map[int32]*column.Block{}
+	for u, list := range rows {
+		b, err := r.gathered(ctx, int(u), list)
+		if err != nil {
+			return err
+		}
+		blocks[u] = b
+	}
 	var rec flow.Record
 	for i := range all {
-		if err := ctx.Err(); err != nil {
-			return context.Cause(ctx)
-		}
 		o := &all[i]
 		b := blocks[o.unit]
 		if b == nil {
-			var err error
-			if b, err = r.block(int(o.unit), fields); b == nil || err != nil {
-				if err != nil {
-					return err
-				}
-				continue // damaged since
-			}
-			blocks[o.unit] = b
+			continue // damaged since
 		}
-		if err := b.Record(int(o.row), nil, &rec); err != nil {
+		if err := b.Record(int(at[i]), nil, &rec); err != nil {
 			return err
 		}
 		for c, t := range query.Counters {
@@ -138,11 +159,24 @@ func (r *run) emit(ctx context.Context, all []found, emit func(*flow.Record) err
 		if err := emit(&rec); err != nil {
 			return err
 		}
-		if left[o.unit]--; left[o.unit] == 0 {
-			delete(blocks, o.unit)
-		}
 	}
 	return nil
+}
+
+// gathered reads rows of a unit; nil where its segment is damaged.
+func (r *run) gathered(ctx context.Context, u int, rows []int32) (*column.Block, error) {
+	out := &column.Block{Rows: len(rows)}
+	for _, f := range flow.AllFields() {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		b, err := r.block(u, []flow.FieldID{f})
+		if b == nil || err != nil {
+			return nil, err
+		}
+		out.Cols[f] = column.Gather(b.Cols[f], rows)
+	}
+	return out, nil
 }
 
 // Value is a value of a field in a range.

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"unsafe"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -12,6 +13,9 @@ import (
 
 // table answers the stats stage.
 func (r *run) table(ctx context.Context) (*query.Table, error) {
+	if err := r.reading(); err != nil {
+		return nil, err
+	}
 	if err := r.foldAll(ctx); err != nil {
 		return nil, err
 	}
@@ -20,7 +24,10 @@ func (r *run) table(ctx context.Context) (*query.Table, error) {
 		if workers[w] == nil {
 			workers[w] = newGrouper(r)
 		}
-		return workers[w].unit(u)
+		if err := workers[w].unit(u); err != nil {
+			return err
+		}
+		return workers[w].hold()
 	})
 	if err != nil {
 		return nil, err
@@ -29,6 +36,9 @@ func (r *run) table(ctx context.Context) (*query.Table, error) {
 	for _, g := range workers {
 		if g == nil {
 			continue
+		}
+		if err := r.hold(g.held); err != nil { // the groups of the table
+			return nil, err
 		}
 		if err := g.into(t); err != nil {
 			return nil, err
@@ -63,6 +73,27 @@ type grouper struct {
 	filter *filter
 	memo   []int32 // group by the codes of the block, from 1; -1 not looked up
 	hashes [][]uint64
+	held   int // bytes
+}
+
+// hold takes the memory that the groups have come to need.
+func (g *grouper) hold() error {
+	n := len(g.tuple)*(64+48*len(g.by)) + len(g.accs)*int(unsafe.Sizeof(acc{}))
+	for i := range g.accs {
+		x := g.accs[i].ext
+		if x == nil {
+			continue
+		}
+		if n += 256; x.Sketch != nil {
+			n += 32 * (len(x.Sketch.Positive) + len(x.Sketch.Negative))
+		}
+		if x.Distinct != nil {
+			n += 24*len(x.Distinct.Hashes) + len(x.Distinct.Registers)
+		}
+	}
+	err := g.r.hold(n - g.held)
+	g.held = n
+	return err
 }
 
 // groupKey is a group's step and its values' numbers.
