@@ -117,7 +117,7 @@ func everything(t *testing.T) *Server {
 	}
 	amount := ledger.Amount{Records: 3, Connections: 1, Bytes: 200}
 	s.Version = version.Info{Version: "v0.1.0", Revision: "abc", Time: "now", Modified: true, Go: "go1.26", Platform: "linux/amd64"}
-	s.Limits, s.Engine = DefaultQueryLimits(), &memory{recs: recs}
+	s.Limits, s.Engine, s.Cluster = DefaultQueryLimits(), &memory{recs: recs}, shopCluster(t)
 	line := ledger.Line{Stage: "collect", In: amount, Out: amount, Lost: map[string]ledger.Amount{"queue_full": amount}}
 	s.Books = func() Books {
 		return Books{Time: now, Stages: []ledger.Line{line}, Former: []ledger.Line{line}, Canaries: &n, Agents: []AgentBooks{{Agent: "node-1", Instance: "a", Time: now, Stages: []ledger.Line{line}}}}
@@ -181,22 +181,22 @@ var good = map[string][]string{
 	},
 	"changes":        {"kind=policy&kind=node&ns=shop&ns=bank&limit=3&since=1h&until=0s"},
 	"ledger/minutes": {"last=3", ""},
+	"simulate":       {"", "q=cart&since=2h&until=0s&namespace=shop&remove=shop/open"},
 }
 
-// TestAnswersAreAsDescribed asks every operation for every form of its answers, from
-// real handlers, and holds each against the document.
-func TestAnswersAreAsDescribed(t *testing.T) {
-	d := described(t)
-	s := everything(t)
-	whole, shop := withTokens(t, s)
-	s.Caller = CallerLimits{Queries: 4, Streams: 4, Rate: 1e9, Burst: 1e9}
-	gone := httptest.NewServer(nil)
-	gone.Close()
-	ask := func(token, method, target, accept string) int {
+// asker asks a server, and holds what it answers against the document.
+func asker(t *testing.T, s *Server, d *apitest.Document) func(token, method, target, accept string) int {
+	t.Helper()
+	return func(token, method, target, accept string) int {
 		var body *strings.Reader
 		path, form, _ := strings.Cut(target, "?")
-		if body = strings.NewReader(form); method == http.MethodGet {
+		switch {
+		case method == http.MethodGet:
 			path, body = target, strings.NewReader("")
+		case path == "simulate":
+			path, body = target, strings.NewReader(onlyFront)
+		default:
+			body = strings.NewReader(form)
 		}
 		req := httptest.NewRequest(method, "/api/v1/"+path, body)
 		req.Header.Set("Authorization", "Bearer "+token)
@@ -208,6 +208,18 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		}
 		return w.Code
 	}
+}
+
+// TestAnswersAreAsDescribed asks every operation for every form of its answers, from
+// real handlers, and holds each against the document.
+func TestAnswersAreAsDescribed(t *testing.T) {
+	d := described(t)
+	s := everything(t)
+	whole, shop := withTokens(t, s)
+	s.Caller = CallerLimits{Queries: 4, Streams: 4, Rate: 1e9, Burst: 1e9}
+	gone := httptest.NewServer(nil)
+	gone.Close()
+	ask := asker(t, s, d)
 	for _, r := range s.routes() {
 		for _, params := range append(good[r.path], "") {
 			if params == "" && (good[r.path] != nil && !slices.Contains(good[r.path], "")) {
@@ -239,7 +251,7 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 			ask(whole, r.method, r.path+"?"+params[0], "")
 		}
 	}
-	s.Engine, s.Changes, s.Coverage, s.Canaries, s.Verify = nil, nil, nil, nil, nil
+	s.Engine, s.Cluster, s.Changes, s.Coverage, s.Canaries, s.Verify = nil, nil, nil, nil, nil, nil
 	for _, r := range s.routes() {
 		params := ""
 		if good[r.path] != nil {

@@ -85,6 +85,7 @@ type Server struct {
 	NotReady   func() []string
 	Nodes      func() []findings.Node                                     // as they are now; nil for none
 	Gather     func(f *why.Facts, src, dst End, visible *flow.Visibility) // adds what is known besides flows; nil for none
+	Cluster    Cluster                                                    // nil for none
 	Engine     Engine                                                     // nil for none
 	Limits     QueryLimits
 	Long       Long         // what is older than the engine's history; nil for none
@@ -240,6 +241,7 @@ func (s *Server) routes() []route {
 		{"GET", "map", false, "q level compare since until", s.topology},
 		{"GET", "why", false, "src dst port since until", s.why},
 		{"GET", "differences", false, "q since until", s.differences},
+		{"POST", "simulate", false, "q since until namespace remove*", s.simulate},
 		{"GET", "changes", false, "since until kind* ns* limit", s.changes},
 		{"GET", "ledger", true, "", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, s.Books()) }},
 		{"GET", "ledger/minutes", true, "last", s.minutes},

@@ -17,7 +17,7 @@ const (
 	maxRegexN = 5000    // instructions of all regular expressions of a query, estimated
 	maxStages = 8
 	maxAggs   = 16
-	maxBy     = 8
+	maxBy     = 20
 	maxRows   = 1_000_000 // of top and limit
 )
 

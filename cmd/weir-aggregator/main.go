@@ -128,7 +128,7 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 	web := &api.Server{
 		Listen: cfg.API.Listen, Auth: api.Auth(cfg.API.Auth), MaxClients: cfg.API.Clients, TLS: tls.api,
 		Log: log, Hub: hub, Version: v, Books: books, Minutes: perMinute.last, Coverage: func() api.Coverage { return nodeCoverage(col) },
-		Canaries: func() canary.View { return birds.view(runners) }, NotReady: g.NotReady, Changes: world.changes, Nodes: nodes(col), Gather: world.gather(col), Live: live,
+		Canaries: func() canary.View { return birds.view(runners) }, NotReady: g.NotReady, Changes: world.changes, Nodes: nodes(col), Gather: world.gather(col), Cluster: world.known(), Live: live,
 	}
 	judge := newVerify(birds, runners, col)
 	web.Verify = judge.list

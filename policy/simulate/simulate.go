@@ -27,6 +27,7 @@ type Conns struct {
 	Count              uint64
 	FirstMs, LastMs    int64  // Unix milliseconds: the first began, the last ended
 	Unknown            string // why the ends cannot be judged, "" if they can
+	Hidden             Hidden
 }
 
 // Policies are NetworkPolicies by namespace.
@@ -97,10 +98,14 @@ func Run(before, after Policies, each func(yield func(*Conns) bool)) Report {
 			r.Unjudged[c.Unknown] += c.Count
 			return true
 		}
-		r.Judged += c.Count
 		p := &c.Packet
-		was := eval.Evaluate(before[p.Src.Namespace], before[p.Dst.Namespace], p)
-		will := eval.Evaluate(after[p.Src.Namespace], after[p.Dst.Namespace], p)
+		was, ok := judge(before, c)
+		will, ok2 := judge(after, c)
+		if !ok || !ok2 {
+			r.Unjudged[c.Hidden.String()] += c.Count
+			return true
+		}
+		r.Judged += c.Count
 		if was.Verdict == will.Verdict {
 			r.Unchanged += c.Count
 			return true

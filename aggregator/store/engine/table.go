@@ -216,7 +216,7 @@ func (g *grouper) group(x *batch) error {
 
 // find looks a group up, a new one where there is none.
 func (g *grouper) find(x *batch, k int32) (int32, error) {
-	var few [8]uint32
+	var few [20]uint32
 	ids := few[:0]
 	link := uint64(x.step)
 	for j, b := range g.by {

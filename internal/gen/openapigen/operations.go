@@ -21,6 +21,7 @@ type operation struct {
 	whole                     bool // for callers who see the whole cluster
 	params                    []object
 	form                      []object // parameters that a POST may have in its body
+	text                      object   // the content of a POST's body that is none
 	answers                   []content
 	fails                     []int // besides those that every operation has
 	notReady                  reflect.Type
@@ -155,6 +156,17 @@ func operations() []operation {
 			params: []object{needed(text("q", "the region: a condition of the query language")), since, until}, answers: answer[api.Differences](), fails: []int{404, 422},
 		},
 		{
+			method: "POST", path: "simulate", id: "simulate", summary: "What a change of NetworkPolicies would do to the connections of the range",
+			params: []object{
+				condition, since, until, text("namespace", "of policies that name none"),
+				repeated(text("remove", "NAMESPACE/NAME of a policy that would go")),
+			},
+			text: object{{"application/yaml", object{{"schema", object{
+				{"type", "string"}, {"maxLength", 1 << 20}, {"description", "NetworkPolicies of networking.k8s.io/v1, those that would be added or replaced"},
+			}}}}},
+			answers: answer[api.Simulation](), fails: []int{404, 422},
+		},
+		{
 			method: "GET", path: "changes", id: "changes", summary: "What happened in the cluster, in the order of time",
 			params: []object{
 				since, until, repeated(words("kind", "of these kinds", cluster.ChangeKinds)), repeated(text("ns", "of these namespaces, and of none")),
@@ -235,6 +247,9 @@ func (s *schemas) operation(op *operation) object {
 	}
 	if len(op.form) > 0 {
 		o = append(o, member{"requestBody", object{{"required", true}, {"content", object{{"application/x-www-form-urlencoded", object{{"schema", form(op.form)}}}}}}})
+	}
+	if op.text != nil {
+		o = append(o, member{"requestBody", object{{"required", true}, {"content", op.text}}})
 	}
 	ok := object{}
 	for _, c := range op.answers {
