@@ -155,8 +155,8 @@ func (x *wish) place(c Cluster, who *Caller) error {
 var errForeign = errors.New("not for this caller")
 
 func (s *Server) simulate(w http.ResponseWriter, r *http.Request) {
-	if s.Cluster == nil || s.Engine == nil {
-		fail(w, http.StatusNotFound, "this aggregator keeps no history, or knows no cluster: set history.enabled, and cluster.kubeconfig or cluster.manifests")
+	if s.Cluster == nil {
+		fail(w, http.StatusNotFound, "this aggregator knows no cluster: set cluster.kubeconfig or cluster.manifests")
 		return
 	}
 	if why := s.Cluster.Unknown(); why != "" {

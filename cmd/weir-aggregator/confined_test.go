@@ -254,7 +254,12 @@ func learnNothing(t *testing.T, rng *rand.Rand, a, b http.Handler, queries int) 
 	for _, pair := range [][2]string{{"shop/cart", "bank/payments"}, {"bank/payments", "shop/cart"}, {"cart", "payments"}, {"bank/cart", "kube-system/dns"}, {"shop/cart", "shop/cart"}} {
 		add("why", rangeOf(url.Values{"src": {pair[0]}, "dst": {pair[1]}}))
 	}
-	simulations(func(v url.Values) { add("simulate", rangeOf(v)) })
+	simulated := 0
+	simulations(func(v url.Values) {
+		if simulated++; queries >= 100 || simulated%4 == 1 { // each costs a slow history much
+			add("simulate", rangeOf(v))
+		}
+	})
 	add("openapi.json", nil)
 	add("changes", url.Values{"since": {"2025-01-01T00:00:00Z"}})
 	for _, path := range []string{"health", "ledger", "ledger/minutes", "coverage", "canaries", "fields", "version"} {
@@ -282,7 +287,7 @@ func learnNothing(t *testing.T, rng *rand.Rand, a, b http.Handler, queries int) 
 			}
 		}
 	}
-	if answered["query"] < 200 || answered["flows"] < 200 || told == 0 || judged == 0 {
+	if answered["query"] < queries*2/3 || answered["flows"] < queries*2/3 || told == 0 || judged == 0 {
 		t.Errorf("of %d requests %v were answered, %d with another namespace, %d simulations judged some: this proves little", len(list), answered, told, judged)
 	}
 	for _, path := range []string{"complete", "map", "findings", "differences", "why", "changes", "simulate", "openapi.json"} {
