@@ -67,6 +67,8 @@ var layer = map[string]int{
 	"internal/cli":         3,
 	"internal/demo":        3,
 	"deploy":               0,
+	"dashboards/grafana":   2,
+	"dashboards/render":    2,
 	"dashboards/web":       2,
 }
 
@@ -74,7 +76,7 @@ var layer = map[string]int{
 var trees = map[string]int{"sinks/": 2, "aggregator/store/": 2, "cmd/": 4, "internal/gen/": 4, "internal/bench": 4, "internal/ociimage": 4}
 
 // tests-only packages may be imported by tests alone.
-var testOnly = []string{"internal/testenv", "internal/repotest", "test/", "internal/peer", "api/flow/flowtest", "api/query/querytest", "aggregator/api/apitest", "sinks/sinktest"}
+var testOnly = []string{"internal/testenv", "internal/repotest", "test/", "internal/peer", "api/flow/flowtest", "api/query/querytest", "dashboards/render", "aggregator/api/apitest", "sinks/sinktest"}
 
 // pure packages have no clock, no goroutine, no I/O.
 var pure = []string{
