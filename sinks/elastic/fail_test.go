@@ -1,0 +1,284 @@
+package elastic_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"io"
+	"log"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/weirnet/weir/internal/testenv"
+	"github.com/weirnet/weir/sinks"
+)
+
+// TestPressure has servers that take little: 429 for what they cannot hold in memory, 413
+// for what they do not read. All arrives once.
+func TestPressure(t *testing.T) {
+	engines(t, []string{"indexing_pressure.memory.limit=256kb", "http.max_content_length=1mb"}, func(t *testing.T, srv *testenv.Search) {
+		t.Helper()
+		cfg := config(srv.URL, "pressure")
+		cfg.RequestBytes = 8 << 20
+		s := newSink(t, cfg)
+		recs := samples(0, 4000)
+		recs[7].SetHTTPVals(strings.Repeat("x", 2<<20)) // alone more than the server reads
+		var un *sinks.Undelivered
+		tries := 0
+		deadline := time.Now().Add(3 * time.Minute)
+		for {
+			tries++
+			err := s.Write(t.Context(), recs)
+			if errors.As(err, &un) {
+				break
+			}
+			if err == nil {
+				t.Fatal("the document that is too large was not told of")
+			}
+			if time.Now().After(deadline) {
+				t.Fatal(err)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		t.Logf("%d tries", tries)
+		if un.Amount.Records != 1 {
+			t.Errorf("%d records are lost, want the one that is too large", un.Amount.Records)
+		}
+		if n := count(t, srv.URL, "pressure"); n != len(recs)-1 {
+			t.Errorf("%d documents, want %d", n, len(recs)-1)
+		}
+		if tries < 2 {
+			t.Error("the server refused nothing: the test proves nothing")
+		}
+	})
+}
+
+// authority signs certificates for 127.0.0.1.
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	file string
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	a := &authority{}
+	a.cert, a.key, a.file, _ = a.issue(t, "ca", time.Now().Add(time.Hour))
+	return a
+}
+
+// issue makes a certificate; the first is the authority's own.
+func (a *authority) issue(t *testing.T, name string, until time.Time) (cert *x509.Certificate, key *ecdsa.PrivateKey, certFile, keyFile string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: until.Add(-48 * time.Hour), NotAfter: until, BasicConstraintsValid: true, IsCA: a.cert == nil,
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	parent, signer := tmpl, key
+	if a.cert != nil {
+		parent, signer = a.cert, a.key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, parent, &key.PublicKey, signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err = x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kd, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	certFile = write(t, filepath.Join(dir, name+".crt"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
+	keyFile = write(t, filepath.Join(dir, name+".key"), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: kd})))
+	return cert, key, certFile, keyFile
+}
+
+func write(t *testing.T, path, text string) string {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// secured is the security that the server of the tests lacks, strict, before the server:
+// TLS, certificates of clients, API keys and users.
+type secured struct {
+	*httptest.Server
+	pair   atomic.Pointer[tls.Certificate]
+	header atomic.Pointer[string] // the one Authorization that is good
+}
+
+func secure(t *testing.T, to string, a *authority, clients bool) *secured {
+	t.Helper()
+	u, err := url.Parse(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &secured{}
+	proxy := httputil.NewSingleHostReverseProxy(u)
+	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if want := s.header.Load(); want == nil || r.Header.Get("Authorization") != *want {
+			w.Header().Set("X-Elastic-Product", "Elasticsearch")
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusUnauthorized)
+			_, _ = io.WriteString(w, `{"error":{"root_cause":[],"type":"security_exception","reason":"unable to authenticate"},"status":401}`)
+			return
+		}
+		r.Header.Del("Authorization")
+		proxy.ServeHTTP(w, r)
+	}))
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	pool := x509.NewCertPool()
+	pool.AddCert(a.cert)
+	s.TLS = &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		c := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*s.pair.Load()}}
+		if clients {
+			c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, pool
+		}
+		return c, nil
+	}}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return s
+}
+
+func (s *secured) certificate(t *testing.T, certFile, keyFile string) {
+	t.Helper()
+	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.pair.Store(&pair)
+	s.CloseClientConnections()
+}
+
+// TestSecured has wrong credentials, CAs and certificates, and each again when it is right.
+func TestSecured(t *testing.T) {
+	srv := testenv.StartSearch(t, testenv.Elasticsearch)
+	t.Run("credentials", func(t *testing.T) {
+		a := newAuthority(t)
+		front := secure(t, srv.URL, a, false)
+		_, _, certFile, keyFile := a.issue(t, "server", time.Now().Add(time.Hour))
+		front.certificate(t, certFile, keyFile)
+		good := "ApiKey " + base64.StdEncoding.EncodeToString([]byte("id:key"))
+		front.header.Store(&good)
+		cfg := config(front.URL, "credentials")
+		wantError(t, newSink(t, cfg).Write(t.Context(), samples(0, 5)), "of a CA that is not trusted here", "ca:")
+		cfg.CAFile = a.file
+		wantError(t, newSink(t, cfg).Write(t.Context(), samples(0, 5)), "wants credentials", "401", "unable to authenticate")
+		cfg.APIKeyFile = write(t, filepath.Join(t.TempDir(), "key"), "wrong\n")
+		s := newSink(t, cfg)
+		wantError(t, s.Write(t.Context(), samples(0, 5)), "refuses the API key", "check the apiKey in "+cfg.APIKeyFile)
+		write(t, cfg.APIKeyFile, strings.TrimPrefix(good, "ApiKey ")+"\n") // rotated: the next try reads it
+		if err := s.Write(t.Context(), samples(0, 5)); err != nil {
+			t.Fatal(err)
+		}
+		basic := "Basic " + base64.StdEncoding.EncodeToString([]byte("weir:secret"))
+		front.header.Store(&basic)
+		cfg.APIKeyFile, cfg.Username, cfg.PasswordEnv = "", "weir", "WEIR_TEST_PASSWORD"
+		wantError(t, newSink(t, cfg).Write(t.Context(), samples(5, 5)), "the environment has no WEIR_TEST_PASSWORD")
+		t.Setenv("WEIR_TEST_PASSWORD", "other")
+		wantError(t, newSink(t, cfg).Write(t.Context(), samples(5, 5)), `refuses user "weir"`, "variable WEIR_TEST_PASSWORD")
+		t.Setenv("WEIR_TEST_PASSWORD", "secret")
+		if err := newSink(t, cfg).Write(t.Context(), samples(5, 5)); err != nil {
+			t.Fatal(err)
+		}
+		if n := count(t, srv.URL, "credentials"); n != 10 {
+			t.Errorf("%d documents, want 10", n)
+		}
+	})
+	t.Run("certificates", func(t *testing.T) {
+		a := newAuthority(t)
+		front := secure(t, srv.URL, a, true)
+		none := ""
+		front.header.Store(&none)
+		_, _, certFile, keyFile := a.issue(t, "server", time.Now().Add(-time.Hour))
+		front.certificate(t, certFile, keyFile)
+		cfg := config(front.URL, "certificates")
+		cfg.CAFile = a.file
+		_, _, cfg.CertFile, cfg.KeyFile = a.issue(t, "client", time.Now().Add(-time.Hour))
+		s := newSink(t, cfg)
+		wantError(t, s.Write(t.Context(), samples(0, 5)), "certificate is not good", "expired")
+		_, _, certFile, keyFile = a.issue(t, "server", time.Now().Add(time.Hour))
+		front.certificate(t, certFile, keyFile) // renewed
+		wantError(t, s.Write(t.Context(), samples(0, 5)), "certificate")
+		_, _, c, k := a.issue(t, "client", time.Now().Add(time.Hour)) // the client's too, at the same place
+		for from, to := range map[string]string{c: cfg.CertFile, k: cfg.KeyFile} {
+			if err := os.Rename(from, to); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Write(t.Context(), samples(0, 5)); err != nil {
+			t.Fatal(err)
+		}
+		if n := count(t, srv.URL, "certificates"); n != 5 {
+			t.Errorf("%d documents, want 5", n)
+		}
+	})
+	t.Run("failover", func(t *testing.T) {
+		gone, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		gone.Close()
+		cfg := config(srv.URL, "failover")
+		cfg.DialTimeout, cfg.RequestTimeout = time.Second, 5*time.Second
+		cfg.Hosts = []string{"http://" + gone.Addr().String(), deaf(t), srv.URL}
+		s := newSink(t, cfg)
+		for i := range 4 {
+			if err := s.Write(t.Context(), samples(10*i, 10)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := count(t, srv.URL, "failover"); n != 40 {
+			t.Errorf("%d documents, want 40", n)
+		}
+		cfg.Hosts, cfg.RequestTimeout = []string{deaf(t)}, 300*time.Millisecond
+		wantError(t, newSink(t, cfg).Write(t.Context(), samples(0, 5)), "no answer in time", "is it Elasticsearch's HTTP port")
+	})
+}
+
+// deaf accepts connections, reads and never answers.
+func deaf(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { _, _ = io.Copy(io.Discard, c) }()
+		}
+	}()
+	return "http://" + l.Addr().String()
+}
