@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
 	"github.com/weirnet/weir/internal/ledger"
 	"github.com/weirnet/weir/internal/testenv"
 	"github.com/weirnet/weir/sinks"
@@ -36,9 +38,13 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// paceRate is how many records a second a paced child offers.
+const paceRate = 20_000
+
 // child offers records up to total, from where its spool ends, and leaves when the table
 // has all. It says on its output how far it is, and its books at the end.
 func child(dir, addr string, total int) error {
+	paced := os.Getenv("WEIR_CLICKHOUSE_PACED") == "1"
 	sink, err := clickhouse.New(config(addr), nil, nil)
 	if err != nil {
 		return err
@@ -55,7 +61,11 @@ func child(dir, addr string, total int) error {
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
 	const step = 5000
-	for i := int(r.Position()); i < total; i += step {
+	begin, first := time.Now(), int(r.Position())
+	for i := first; i < total; i += step {
+		if paced { // by the clock, so that a wait is made good
+			time.Sleep(time.Until(begin.Add(time.Duration(i-first) * time.Second / paceRate)))
+		}
 		r.Offer(samples(i, min(step, total-i)))
 		if err := r.Flush(ctx); err != nil {
 			return err
@@ -143,6 +153,14 @@ func TestKilled(t *testing.T) {
 	t.Logf("server killed and started, sink killed while it catches up: %v", time.Since(begin).Round(time.Millisecond))
 	books := runChild(t, dir, srv.Addr, total, nil)
 	t.Logf("ended: %v", time.Since(begin).Round(time.Millisecond))
+	conn := everythingOnce(t, srv, books, total)
+	disk := number(t, conn, "SELECT toUInt64(sum(bytes_on_disk)) FROM system.parts WHERE database = 'weir' AND table = 'weir_flows' AND active")
+	t.Logf("%d bytes a row on disk", disk/uint64(total))
+}
+
+// everythingOnce compares the table, the sums and the books with what was offered.
+func everythingOnce(t *testing.T, srv *testenv.ClickHouse, books []ledger.Line, total int) driver.Conn {
+	t.Helper()
 	if len(books) != 1 {
 		t.Fatalf("books of %d sinks", len(books))
 	}
@@ -163,6 +181,47 @@ func TestKilled(t *testing.T) {
 			t.Errorf("%s = %d, want %d", sql, got, want)
 		}
 	}
-	disk := number(t, conn, "SELECT toUInt64(sum(bytes_on_disk)) FROM system.parts WHERE database = 'weir' AND table = 'weir_flows' AND active")
-	t.Logf("%d bytes a row on disk", disk/uint64(total))
+	return conn
+}
+
+// TestOutage has the server down for ten minutes, or for seconds where tests are to be
+// short, while 20,000 records a second come, and SIGKILL for both sides: the server dies
+// at the begin of the outage, the sink in the middle of it.
+func TestOutage(t *testing.T) {
+	outage := 8 * time.Second
+	if os.Getenv("WEIR_LONG") == "1" {
+		outage = 10 * time.Minute
+	}
+	lead := 3 * time.Second
+	rows := func(d time.Duration) int { return int(d/time.Second) * paceRate }
+	total := rows(lead + outage + lead)
+	srv := testenv.StartClickHouse(t)
+	dir := t.TempDir()
+	t.Setenv("WEIR_CLICKHOUSE_PACED", "1")
+	begin, most := time.Now(), 0
+	up := true
+	var down time.Time
+	runChild(t, dir, srv.Addr, total, func(at, held int) bool {
+		most = max(most, held)
+		if up && at >= rows(lead) {
+			srv.Kill()
+			up, down = false, time.Now()
+		}
+		return at >= rows(lead+outage/2)
+	})
+	t.Logf("%v: the sink is killed, %d records wait", time.Since(begin).Round(time.Second), most)
+	books := runChild(t, dir, srv.Addr, total, func(_, held int) bool {
+		most = max(most, held)
+		if !up && time.Since(down) >= outage {
+			t.Logf("%v: the server is back after %v, %d records wait", time.Since(begin).Round(time.Second), time.Since(down).Round(time.Second), held)
+			srv.Start(t)
+			up = true
+		}
+		return false
+	})
+	t.Logf("%v: all %d records are there; at most %d waited", time.Since(begin).Round(time.Second), total, most)
+	if most < rows(outage)*9/10 {
+		t.Errorf("at most %d records waited, of %d that came in the outage: it was none", most, rows(outage))
+	}
+	everythingOnce(t, srv, books, total)
 }
