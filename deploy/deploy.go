@@ -7,6 +7,7 @@ import _ "embed"
 
 //go:generate go run github.com/weirnet/weir/internal/gen/deploygen -out observe.yaml
 //go:generate go run github.com/weirnet/weir/internal/gen/deploygen -evidence dns,icmp,resets,sockets -out observe-evidence.yaml
+//go:generate go run github.com/weirnet/weir/internal/gen/deploygen -alerts alerts/weir.yaml -monitors monitoring.yaml
 
 // Observe is observe.yaml: the agent as a pure observer, and the aggregator.
 //

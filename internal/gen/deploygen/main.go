@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"log"
 	"os"
@@ -17,7 +18,15 @@ func main() {
 	flag.IntVar(&p.Aggregators, "aggregators", p.Aggregators, "number of aggregators")
 	flag.StringVar(&p.Storage, "storage", p.Storage, "size of each aggregator's volume")
 	flag.Func("evidence", "further sources of the agents, each with the rights that it needs: dns, icmp, resets, sockets", p.setEvidence)
+	alerts := flag.String("alerts", "", "file to write Prometheus' alert rules to, and nothing else")
+	monitors := flag.String("monitors", "", "file to write a ServiceMonitor and a PrometheusRule to, and nothing else")
 	flag.Parse()
+	if *alerts != "" || *monitors != "" {
+		if err := writeWatch(p, *alerts, *monitors); err != nil {
+			log.Fatalf("deploygen: %v", err)
+		}
+		return
+	}
 	b, err := render(p)
 	if err != nil {
 		log.Fatalf("deploygen: %v", err)
@@ -30,4 +39,15 @@ func main() {
 	if err != nil {
 		log.Fatalf("deploygen: %v", err)
 	}
+}
+
+// writeWatch writes what has Prometheus watch Weir.
+func writeWatch(p params, alerts, monitors string) (err error) {
+	if alerts != "" {
+		err = writeAlerts(alerts)
+	}
+	if monitors != "" {
+		err = errors.Join(err, p.writeMonitors(monitors))
+	}
+	return err
 }
