@@ -61,10 +61,13 @@ func (c *Config) Validate() error {
 
 // Deps are what the loop uses. Only Stage and Out may not be nil.
 type Deps struct {
-	Stage  *ledger.Stage       // "correlate"
-	Out    func([]flow.Record) // takes correlated records; called from several shards at once; must not keep them
-	Live   func([]flow.Record) // takes the same, and first sights, for live views; must not wait nor keep them
-	Logger *slog.Logger
+	Stage *ledger.Stage       // "correlate"
+	Out   func([]flow.Record) // takes correlated records; called from several shards at once; must not keep them
+	Live  func([]flow.Record) // takes the same before, and first sights, for live views; must not wait nor keep them
+	// Pending takes exporters' records whose connection was not told at once, with all that it
+	// moved since it was told last; nil for nobody. It must not wait nor keep them.
+	Pending func([]flow.Record)
+	Logger  *slog.Logger
 	// Health says what the silence of each node proves, now; nil for nothing. Each
 	// shard asks it every second.
 	Health func() []correlate.Health

@@ -16,6 +16,7 @@ type shard struct {
 	in   chan part
 	out  []flow.Record // correlated, not handed on yet
 	live []flow.Record // first sights, not handed on yet
+	pend []flow.Record // what moved and is not told, not handed on yet
 
 	booked correlate.Stats // as far as the ledger knows
 	held   [3]atomic.Uint64
@@ -100,10 +101,28 @@ func (s *shard) observe(now int64, w []*flow.Record) {
 	watched := s.a.deps.Live != nil || s.a.subs.n.Load() > 0
 	s.c.Look(w)
 	for k, r := range w {
-		if sight := s.c.ObserveLooked(now, k, r, s.emit); watched && sight.News && !sight.Told {
+		sight := s.c.ObserveLooked(now, k, r, s.emit)
+		if watched && sight.News && !sight.Told {
 			s.sight(r, sight.ConnID)
 		}
+		if s.a.deps.Pending != nil && !sight.Told && sight.ConnID != 0 {
+			s.pending(r, sight)
+		}
 	}
+}
+
+// pending keeps a record with all that its connection moved since it was told last.
+func (s *shard) pending(r *flow.Record, sight correlate.Sight) {
+	if len(s.pend) == s.a.cfg.Batch {
+		s.flush()
+	}
+	s.pend = append(s.pend, *r)
+	p := &s.pend[len(s.pend)-1]
+	if moved := s.c.Pending(sight, p); !moved && !sight.News {
+		s.pend = s.pend[:len(s.pend)-1]
+		return
+	}
+	p.SetConnID(sight.ConnID)
 }
 
 // emit takes one correlated record of the Correlator.
@@ -130,16 +149,21 @@ func (s *shard) sight(r *flow.Record, conn uint64) {
 	l.PacketsDelta, l.BytesDelta, l.RevPacketsDelta, l.RevBytesDelta = 0, 0, 0, 0
 }
 
-// flush hands on, live views last: they may lose, sinks may not.
+// flush hands on, to live views first, which do not wait: what is told has to leave the
+// pending amounts before a store has it.
 func (s *shard) flush() {
 	if len(s.out) > 0 {
-		s.a.deps.Out(s.out)
 		s.publish(s.out)
+		s.a.deps.Out(s.out)
 		s.out = s.out[:0]
 	}
 	if len(s.live) > 0 {
 		s.publish(s.live)
 		s.live = s.live[:0]
+	}
+	if len(s.pend) > 0 {
+		s.a.deps.Pending(s.pend)
+		s.pend = s.pend[:0]
 	}
 }
 

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -8,99 +9,164 @@ import (
 )
 
 // Live holds what the correlator has seen and not told yet: first sights, changed
-// outcomes and ends of connections. Queries read it beside the history, so that a
-// connection is found seconds after it opened and not at its first export.
+// outcomes and ends of connections, and what they moved since they were told last. Queries
+// read it beside the history, so that a connection is found seconds after it opened and
+// not at its first export. A sight becomes the told record, which goes when the history has
+// it (Stored): what moved is always in one of the places, and never in two.
 //
-// It is bounded: what does not fit is counted in Lost and is found when it is told. A
-// sight goes when its connection has been told for a while, so that it is never in
-// neither place.
+// It is bounded: what does not fit is counted in Lost and is found when it is told.
 type Live struct {
 	mu    sync.Mutex
 	max   int
 	conns map[uint64]*sight
+	told  map[uint64][]*sight // told records of connections that had a sight
+	tolds int
 	lost  uint64
 	swept time.Time
 }
 
 type sight struct {
-	rec  flow.Record
-	told time.Time // zero while it is not
+	rec  *flow.Record // never changed
 	seen time.Time
 }
 
 const (
-	// toldKeep is longer than a record takes from the correlator into the history.
-	toldKeep = 5 * time.Second
+	// toldKeep is longer than a history that works takes to have a record.
+	toldKeep = time.Minute
 	// untoldKeep is longer than the correlator may hold a connection back.
 	untoldKeep = 10 * time.Minute
 )
 
 // NewLive makes room for n connections, 1.4 KB each.
-func NewLive(n int) *Live { return &Live{max: n, conns: make(map[uint64]*sight)} }
+func NewLive(n int) *Live {
+	return &Live{max: n, conns: map[uint64]*sight{}, told: map[uint64][]*sight{}}
+}
 
 // Publish takes records as the correlator publishes them: told ones, and sights, which
 // have no field records.
 func (l *Live) Publish(recs []flow.Record, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if now.Sub(l.swept) >= time.Second {
-		l.swept = now
-		for id, s := range l.conns {
-			if !s.told.IsZero() && now.Sub(s.told) > toldKeep || now.Sub(s.seen) > untoldKeep {
-				delete(l.conns, id)
-			}
-		}
-	}
+	l.sweep(now)
 	for i := range recs {
 		r := &recs[i]
-		if !r.Has.Has(flow.FConnID) {
-			continue
+		switch {
+		case !r.Has.Has(flow.FConnID):
+		case r.Has.Has(flow.FRecords):
+			l.tell(r, now)
+		default:
+			l.sight(r, now)
 		}
-		s := l.conns[r.ConnID]
-		if r.Has.Has(flow.FRecords) {
-			if s != nil {
-				s.told = now
-			}
-			continue
-		}
-		if s == nil {
-			if len(l.conns) >= l.max {
-				l.lost++
-				continue
-			}
-			s = &sight{}
-			l.conns[r.ConnID] = s
-		}
-		s.take(r, now)
 	}
 }
 
-// take puts a newer sight over an older one, whose fields the new one lacks stay: the two
-// ends of a connection each know their own.
-func (s *sight) take(r *flow.Record, now time.Time) {
-	old := s.rec
-	s.rec, s.seen, s.told = *r, now, time.Time{}
-	for f := range flow.FieldID(flow.NumFields) {
-		if old.Has.Has(f) && !s.rec.Has.Has(f) {
-			s.rec.Copy(f, &old)
-		}
-	}
-	s.rec.End = max(s.rec.End, old.End)
-	// A sight is an instant: it has no deltas to spread, and no place among the records
-	// that were told.
-	for _, f := range [...]flow.FieldID{flow.FSince, flow.FSeq} {
-		s.rec.Has.Clear(f)
-	}
-	s.rec.Since, s.rec.Seq = 0, 0
-}
-
-// Records copies what is held.
-func (l *Live) Records() []flow.Record {
+// Told takes told records of what may be others besides.
+func (l *Live) Told(recs []flow.Record, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	out := make([]flow.Record, 0, len(l.conns))
+	l.sweep(now)
+	for i := range recs {
+		if recs[i].Has.Has(flow.FConnID) && recs[i].Has.Has(flow.FRecords) {
+			l.tell(&recs[i], now)
+		}
+	}
+}
+
+// Stored takes the records that queries find in the history from now on.
+func (l *Live) Stored(recs []flow.Record) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := 0; i < len(recs) && l.tolds > 0; i++ {
+		r := &recs[i]
+		list, ok := l.told[r.ConnID]
+		if !ok || !r.Has.Has(flow.FConnID) {
+			continue
+		}
+		left := slices.DeleteFunc(list, func(s *sight) bool { return s.rec.Seq <= r.Seq })
+		l.tolds -= len(list) - len(left)
+		if l.told[r.ConnID] = left; len(left) == 0 {
+			delete(l.told, r.ConnID)
+		}
+	}
+}
+
+func (l *Live) sweep(now time.Time) {
+	if now.Sub(l.swept) < time.Second {
+		return
+	}
+	l.swept = now
+	for id, s := range l.conns {
+		if now.Sub(s.seen) > untoldKeep {
+			delete(l.conns, id)
+		}
+	}
+	for id, list := range l.told {
+		if now.Sub(list[0].seen) > toldKeep {
+			l.tolds -= len(list)
+			delete(l.told, id)
+		}
+	}
+}
+
+// tell puts a told record in the place of the connection's sight.
+func (l *Live) tell(r *flow.Record, now time.Time) {
+	s := l.conns[r.ConnID]
+	if s == nil {
+		return // no query has seen it: the history shows it soon enough
+	}
+	delete(l.conns, r.ConnID)
+	if l.tolds >= l.max {
+		l.lost++
+		return
+	}
+	rec := *r
+	l.told[r.ConnID] = append(l.told[r.ConnID], &sight{rec: &rec, seen: now})
+	l.tolds++
+}
+
+func (l *Live) sight(r *flow.Record, now time.Time) {
+	s := l.conns[r.ConnID]
+	if s == nil && len(l.conns) >= l.max {
+		l.lost++
+		return
+	}
+	l.conns[r.ConnID] = &sight{rec: merged(r, s), seen: now}
+}
+
+// merged puts a newer sight over an older one, whose fields the new one lacks stay: the two
+// ends of a connection each know their own.
+func merged(r *flow.Record, old *sight) *flow.Record {
+	rec := *r
+	if old != nil {
+		for f := range flow.FieldID(flow.NumFields) {
+			if old.rec.Has.Has(f) && !rec.Has.Has(f) {
+				rec.Copy(f, old.rec)
+			}
+		}
+		rec.End = max(rec.End, old.rec.End)
+	}
+	if !rec.Has.Has(flow.FBytesDelta) && !rec.Has.Has(flow.FPacketsDelta) { // an instant
+		rec.Has.Clear(flow.FSince)
+		rec.Since = 0
+	}
+	// It has no place among the records that were told.
+	rec.Has.Clear(flow.FSeq)
+	rec.Seq = 0
+	return &rec
+}
+
+// Records gives what is held. The records are not changed any more.
+func (l *Live) Records() []*flow.Record {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := make([]*flow.Record, 0, len(l.conns)+l.tolds)
 	for _, s := range l.conns {
 		out = append(out, s.rec)
+	}
+	for _, list := range l.told {
+		for _, s := range list {
+			out = append(out, s.rec)
+		}
 	}
 	return out
 }
@@ -109,5 +175,5 @@ func (l *Live) Records() []flow.Record {
 func (l *Live) Len() (held int, lost uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.conns), l.lost
+	return len(l.conns) + l.tolds, l.lost
 }

@@ -35,7 +35,9 @@ func (m *memory) Answer(ctx context.Context, a *query.Answer) error {
 	}
 	recs := m.recs
 	if m.live != nil {
-		recs = append(slices.Clip(recs), m.live.Records()...)
+		for _, r := range m.live.Records() {
+			recs = append(slices.Clip(recs), *r)
+		}
 	}
 	for i := range recs {
 		if err := e.Add(&recs[i]); err != nil {
@@ -246,16 +248,23 @@ func TestLive(t *testing.T) {
 	}
 	full := told(1, "cart", "refused", 60)
 	full.End = max(full.End, other.End)
-	l.Publish([]flow.Record{full}, now)
-	eng.recs = []flow.Record{full}
-	if _, rows, _ := ask(t, h, "cart outcome = refused | stats conns, active, sum(bytes)"); fmt.Sprint(rows) != "[{[1 1 60] [] false}]" {
-		t.Errorf("told and sight: %v", rows)
+	l.Told([]flow.Record{full}, now)
+	for _, stored := range [][]flow.Record{nil, {full}} {
+		l.Stored(stored)
+		eng.recs = stored
+		if _, rows, _ := ask(t, h, "cart outcome = refused | stats conns, active, sum(bytes)"); fmt.Sprint(rows) != "[{[1 1 60] [] false}]" {
+			t.Errorf("told, %d of it stored: %v", len(stored), rows)
+		}
 	}
-	l.Publish([]flow.Record{sight(2), sight(3)}, now)
+	if n, _ := l.Len(); n != 0 {
+		t.Errorf("a stored one stayed: %d", n)
+	}
+	l.Publish([]flow.Record{sight(2), sight(3), sight(4)}, now)
 	if n, lost := l.Len(); n != 2 || lost != 1 {
 		t.Errorf("held %d, lost %d", n, lost)
 	}
-	l.Publish(nil, now.Add(toldKeep+2*time.Second))
+	l.Told([]flow.Record{told(2, "cart", "ok", 1)}, now)
+	l.Publish(nil, now.Add(toldKeep+2*time.Second)) // no history took it
 	if n, _ := l.Len(); n != 1 {
 		t.Errorf("a told one stayed: %d", n)
 	}

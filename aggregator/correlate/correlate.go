@@ -102,6 +102,7 @@ type Sight struct {
 	ConnID uint64 // unified number of the connection; 0 for a record passed through
 	News   bool   // a new end, another outcome or an end
 	Told   bool   // and it was emitted at once; otherwise it is worth showing before the next emission
+	entry  uint32 // of a connection that was not emitted at once
 }
 
 // Correlator is one shard.
@@ -200,7 +201,42 @@ func (c *Correlator) observe(nowMs int64, r *flow.Record, l *looked, emit func(*
 	}
 	told := e.told
 	c.react(i, e, grown, emit)
-	return Sight{ConnID: e.connID, News: grown&(newEnd|newOutcome|newFinal) != 0, Told: e.told != told}
+	sight := Sight{ConnID: e.connID, News: grown&(newEnd|newOutcome|newFinal) != 0, Told: e.told != told}
+	if grown != 0 && !sight.Told && !e.silent() {
+		sight.entry = i
+	}
+	return sight
+}
+
+// Pending writes into r, the record that was observed last, what its connection moved since
+// it was told last, over both ends, and since when. It reports false where nothing is pending.
+func (c *Correlator) Pending(s Sight, r *flow.Record) bool {
+	if s.entry == 0 {
+		return false
+	}
+	e := c.slab.at(s.entry)
+	src, dst := &e.ends[sideSrc], &e.ends[sideDst]
+	var delta [4]uint64
+	moved := false
+	for k := range delta {
+		r.Has.Clear(commonDelta[k])
+		if src.known(k) || dst.known(k) {
+			r.Has.Set(commonDelta[k])
+			delta[k] = e.common(k) - e.base[k]
+			moved = moved || delta[k] > 0
+		}
+	}
+	r.PacketsDelta, r.BytesDelta, r.RevPacketsDelta, r.RevBytesDelta = delta[0], delta[1], delta[2], delta[3]
+	r.SetConnID(e.connID)
+	r.Has.Clear(flow.FSince)
+	switch {
+	case e.told > 0:
+		r.SetSince(min(e.upTo, r.End))
+	case r.Has.Has(flow.FStart):
+		r.SetSince(min(r.Start, r.End))
+	default:
+	}
+	return moved
 }
 
 // clock moves time on; it never goes back.

@@ -30,7 +30,8 @@ type Scanned struct {
 // View is what a query sees of the history: the segments and recent rows of one moment.
 // Its methods may be called from any goroutine.
 type View struct {
-	Scanned // Rows, Blocks, Bytes and Damaged are filled by Done
+	Scanned                // Rows, Blocks, Bytes and Damaged are filled by Done
+	Live    []*flow.Record // what the plan's gave
 
 	s       *Store
 	units   []unit
@@ -44,9 +45,11 @@ type View struct {
 
 // Plan says what a view may answer from.
 type Plan struct {
-	Live   []flow.Record // records that stand beside the history
-	Groups bool          // sums by minute and rollup.Dim are as good as the records that are the only one of their connection
-	Folded bool          // of each connection one record with the sums of a segment's is as good as all
+	// Live gives records that stand beside the history; nil for none. It is called with the
+	// view's moment, so that what Deps.Written was told leaves it as the view begins to show it.
+	Live   func() []*flow.Record
+	Groups bool // sums by minute and rollup.Dim are as good as the records that are the only one of their connection
+	Folded bool // of each connection one record with the sums of a segment's is as good as all
 }
 
 // View opens what may have records of the time from..to (ms, to exclusive). Done gives
@@ -61,9 +64,13 @@ func (s *Store) View(from, to int64, plan Plan) *View {
 		lo, hi := p.span()
 		return p.meta.Again > 0 && lo < to && hi >= from
 	})
-	for i := 0; i < len(plan.Live) && !v.again; i++ {
-		v.again = s.seen.contradicts(&plan.Live[i])
+	if plan.Live != nil {
+		v.Live = slices.DeleteFunc(plan.Live(), func(r *flow.Record) bool {
+			lo, hi := column.Interval(r)
+			return lo >= to || hi < from
+		})
 	}
+	v.again = v.again || slices.ContainsFunc(v.Live, s.seen.contradicts)
 	for _, p := range s.parts {
 		lo, hi := p.span()
 		if v.Oldest == 0 || lo < v.Oldest {
@@ -171,6 +178,7 @@ func (v *View) Done() Scanned {
 			v.Blocks++
 		}
 	}
+	v.Rows += uint64(len(v.Live))
 	v.Damaged, v.Bytes = len(v.damaged), uint64(v.bytes.Load())
 	v.s.Stats.RowsScanned.Add(v.Rows)
 	v.s.Stats.BytesRead.Add(v.Bytes)

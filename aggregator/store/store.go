@@ -36,6 +36,9 @@ import (
 type Deps struct {
 	Logger *slog.Logger
 	Clock  func() time.Time
+	// Written is called with records that views show from now on, before the next view is
+	// opened; it must be quick. See Plan.Live.
+	Written func([]flow.Record)
 }
 
 // Store is the history. WriteAt, Tick, Store and Close belong to one goroutine, the
@@ -44,6 +47,8 @@ type Store struct {
 	cfg Config
 	log *slog.Logger
 	now func() time.Time
+
+	written func([]flow.Record)
 
 	spool string // ID of the spool that positions count in
 
@@ -86,7 +91,7 @@ func New(cfg Config, deps Deps) (*Store, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("history: %w", err)
 	}
-	s := &Store{cfg: cfg, log: deps.Logger, now: deps.Clock}
+	s := &Store{cfg: cfg, log: deps.Logger, now: deps.Clock, written: deps.Written}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -173,6 +178,9 @@ func (s *Store) WriteAt(ctx context.Context, pos uint64, recs []flow.Record) err
 	}
 	h.to = pos + uint64(len(recs))
 	s.Stats.RowsIn.Add(uint64(len(recs)))
+	if s.written != nil {
+		s.written(recs)
+	}
 	return nil
 }
 

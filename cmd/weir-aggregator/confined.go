@@ -18,15 +18,14 @@ func (e *answers) confined(ctx context.Context, a *query.Answer) error {
 	if err != nil {
 		return err
 	}
-	live := e.live.Records()
-	for i := range live {
-		if err := ev.Add(&live[i]); err != nil {
+	ends := []flow.FieldID{flow.FSrcNS, flow.FDstNS}
+	v := e.history.View(a.Since, a.Until, store.Plan{Live: e.live.Records})
+	defer v.Done()
+	for _, r := range v.Live {
+		if err := ev.Add(r); err != nil {
 			return err
 		}
 	}
-	ends := []flow.FieldID{flow.FSrcNS, flow.FDstNS}
-	v := e.history.View(a.Since, a.Until, store.Plan{})
-	defer v.Done()
 	var r flow.Record
 	_, err = v.Each(ctx, 1, func(_, i int) error {
 		b, err := v.Block(i, ends)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/weirnet/weir/aggregator/api"
 	"github.com/weirnet/weir/aggregator/store"
 	"github.com/weirnet/weir/internal/config"
 	"github.com/weirnet/weir/internal/ledger"
@@ -20,13 +21,13 @@ import (
 const historySpool = 1 << 30
 
 // openHistory opens the built-in history and its Runner; both are nil where it is off.
-func openHistory(cfg *config.Aggregator, log *slog.Logger, book *ledger.Book, reg prometheus.Registerer, birds *canaries) (*store.Store, *runner, error) {
+func openHistory(cfg *config.Aggregator, log *slog.Logger, book *ledger.Book, reg prometheus.Registerer, birds *canaries, live *api.Live) (*store.Store, *runner, error) {
 	if !cfg.History.Enabled {
 		return nil, nil, nil
 	}
 	c := store.DefaultConfig()
 	c.Dir, c.Memory, c.MaxBytes, c.MaxAge = filepath.Join(cfg.DataDir, "history"), cfg.History.Memory, cfg.History.MaxBytes, cfg.History.MaxAge
-	s, err := store.New(c, store.Deps{Logger: log})
+	s, err := store.New(c, store.Deps{Logger: log, Written: live.Stored})
 	if err != nil {
 		return nil, nil, err
 	}

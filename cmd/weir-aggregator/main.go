@@ -89,7 +89,8 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 	if err != nil {
 		return nil, err
 	}
-	history, keeper, err := openHistory(cfg, log, book, reg.Registry, birds)
+	hub, live := api.NewHub(cfg.API.Backlog), api.NewLive(cfg.API.Live)
+	history, keeper, err := openHistory(cfg, log, book, reg.Registry, birds, live)
 	if err != nil {
 		return nil, err
 	}
@@ -104,12 +105,12 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 	if err != nil {
 		return nil, err
 	}
-	hub, live := api.NewHub(cfg.API.Backlog), api.NewLive(cfg.API.Live)
 	var col collector
 	var fit nodesHealth
 	agg, err := aggregator.New(loopConfig(cfg), aggregator.Deps{
 		Stage: book.Stage("correlate"), Logger: log, Live: birds.live(both(hub, live)), Out: birds.out(runners),
-		Health: func() []correlate.Health { return fit.now(col) },
+		Pending: pending(history, live),
+		Health:  func() []correlate.Health { return fit.now(col) },
 	})
 	if err != nil {
 		return nil, err

@@ -30,7 +30,7 @@ func (e *answers) Answer(ctx context.Context, a *query.Answer) error {
 		return e.confined(ctx, a)
 	}
 	req := &engine.Request{
-		Query: a.Query, Since: a.Since, Until: a.Until, Live: e.live.Records(),
+		Query: a.Query, Since: a.Since, Until: a.Until, Live: e.live.Records,
 		MaxGroups: e.limits.Groups, MaxConns: e.limits.Fold,
 	}
 	var sc store.Scanned
@@ -44,7 +44,7 @@ func (e *answers) Answer(ctx context.Context, a *query.Answer) error {
 		_, sc, err = engine.List(ctx, e.history, req, a.Wanted(), func(r *flow.Record) error { return a.Add(0, r) })
 	}
 	a.Scanned.Add(query.Scanned{
-		Rows: sc.Rows + uint64(len(req.Live)), Segments: uint64(sc.Segments), Rollups: uint64(sc.Rollups), Bytes: sc.Bytes,
+		Rows: sc.Rows, Segments: uint64(sc.Segments), Rollups: uint64(sc.Rollups), Bytes: sc.Bytes,
 	})
 	if sc.Damaged > 0 {
 		a.Note(fmt.Sprintf("%d segments of the history are damaged and were left out", sc.Damaged))
@@ -55,12 +55,20 @@ func (e *answers) Answer(ctx context.Context, a *query.Answer) error {
 	return err
 }
 
-// both gives the newest records to live streams, and what is not told yet to queries.
+// both gives the newest records to live streams, and to queries those that were told.
 func both(hub *api.Hub, live *api.Live) func([]flow.Record) {
 	return func(recs []flow.Record) {
 		hub.Publish(recs)
-		live.Publish(recs, time.Now())
+		live.Told(recs, time.Now())
 	}
+}
+
+// pending gives queries what is not told yet; nil where there is no history to ask.
+func pending(history *store.Store, live *api.Live) func([]flow.Record) {
+	if history == nil {
+		return nil
+	}
+	return func(recs []flow.Record) { live.Publish(recs, time.Now()) }
 }
 
 // serveQueries gives the API its engine and its peers.

@@ -29,12 +29,13 @@ import (
 // Request is a query and where it looks.
 type Request struct {
 	Query        *query.Query
-	Since, Until int64         // ms, Until exclusive
-	Live         []flow.Record // what no segment and no recent row has: not told yet by the correlator
-	Also         query.Node    // a condition besides, of the caller's rights; nil for none
-	MaxGroups    int           // 0 for DefaultGroups
-	MaxConns     int           // connections held at once; 0 for DefaultConns
-	NoRollups    bool          // answer from the records alone
+	Since, Until int64 // ms, Until exclusive
+	// Live gives what no segment and no recent row has: not told yet by the correlator. See store.Plan.
+	Live      func() []*flow.Record
+	Also      query.Node // a condition besides, of the caller's rights; nil for none
+	MaxGroups int        // 0 for DefaultGroups
+	MaxConns  int        // connections held at once; 0 for DefaultConns
+	NoRollups bool       // answer from the records alone
 }
 
 // The bounds of a query that names none.
@@ -106,8 +107,8 @@ func prepare(s *store.Store, req *Request, listing bool) (*run, error) {
 		Folded: !req.NoRollups && !listing && r.every == 0,
 	})
 	b := column.NewBuilder()
-	for i := range req.Live {
-		b.Add(&req.Live[i])
+	for _, rec := range r.view.Live {
+		b.Add(rec)
 	}
 	r.live = b.Snapshot()
 	r.lists = make([]listed, r.units())

@@ -220,6 +220,16 @@ func naive(t *testing.T, q *query.Query, recs []flow.Record, since, until int64)
 	return table
 }
 
+// beside gives records as what is live.
+func beside(recs []flow.Record) func() []*flow.Record {
+	return func() (out []*flow.Record) {
+		for i := range recs {
+			out = append(out, &recs[i])
+		}
+		return out
+	}
+}
+
 func asJSON(t testing.TB, v any) string {
 	t.Helper()
 	b, err := json.MarshalIndent(v, "", " ")
@@ -282,7 +292,7 @@ func likeNaive(t *testing.T, rng *rand.Rand, recs []flow.Record, rolled bool) {
 		case wide:
 			since, until = 0, 1<<45
 		}
-		req := &Request{Query: q, Since: since, Until: until, Live: live}
+		req := &Request{Query: q, Since: since, Until: until, Live: beside(live)}
 		used(t, s, req, kinds)
 		got, _, err := Stats(t.Context(), s, req)
 		if err != nil {
@@ -342,7 +352,7 @@ func TestListLikeNaive(t *testing.T) {
 			}
 		}
 		last := int64(1) << 60
-		more, _, err := List(t.Context(), s, &Request{Query: q, Since: since, Until: until, Live: recs[2900:]}, 0, func(r *flow.Record) error {
+		more, _, err := List(t.Context(), s, &Request{Query: q, Since: since, Until: until, Live: beside(recs[2900:])}, 0, func(r *flow.Record) error {
 			if r.End > last {
 				t.Errorf("not newest first")
 			}
