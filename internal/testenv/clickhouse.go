@@ -3,12 +3,9 @@ package testenv
 import (
 	"bufio"
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -51,54 +48,15 @@ func StartClickHouse(t testing.TB, args ...string) *ClickHouse {
 	if testing.Short() {
 		t.Skip("needs ClickHouse: not part of -short")
 	}
-	_, file, _, _ := runtime.Caller(0)
-	top := filepath.Join(filepath.Dir(file), "..", "..")
 	c := &ClickHouse{Args: args, Dir: t.TempDir(), Addr: "127.0.0.1:0"}
-	c.lib = filepath.Join(top, "test", ".cache", "clickhouse", "node_modules", "@chdb", "lib-linux-x64-gnu", "libchdb.so")
+	c.lib = filepath.Join(top(), "test", ".cache", "clickhouse", "node_modules", "@chdb", "lib-linux-x64-gnu", "libchdb.so")
 	if _, err := os.Stat(c.lib); err != nil {
 		lack(t, "needs the ClickHouse engine: run `make deps` to put it into test/.cache")
 	}
-	c.bin = buildClickHouse(t, top)
+	c.bin = buildModule(t, "clickhouse", ".", "server")
 	c.Start(t)
 	t.Cleanup(c.Kill)
 	return c
-}
-
-// buildClickHouse builds the server of the module test/clickhouse once for its sources.
-func buildClickHouse(t testing.TB, top string) string {
-	t.Helper()
-	src := filepath.Join(top, "test", "clickhouse")
-	names, err := filepath.Glob(filepath.Join(src, "*.*"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := sha256.New()
-	for _, n := range names {
-		b, err := os.ReadFile(n)
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.Write(b)
-	}
-	bin := filepath.Join(top, "test", ".cache", "clickhouse", "server-"+hex.EncodeToString(h.Sum(nil)[:6]))
-	if _, err := os.Stat(bin); err == nil {
-		return bin
-	}
-	// Whole or not at all: packages are tested at the same time.
-	tmp, err := os.MkdirTemp(filepath.Dir(bin), "build-") //nolint:usetesting // on the file system of the place to which it is renamed
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(tmp)
-	cmd := exec.Command("go", "build", "-o", filepath.Join(tmp, "server"), ".")
-	cmd.Dir, cmd.Env = src, append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build test/clickhouse: %v\n%s", err, out)
-	}
-	if err := os.Rename(filepath.Join(tmp, "server"), bin); err != nil {
-		t.Fatal(err)
-	}
-	return bin
 }
 
 // Start starts the server over the data that it had, at the address that it had.

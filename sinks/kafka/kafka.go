@@ -7,7 +7,7 @@
 // stored once as long as this process lives. A Write that ends without an answer does not
 // end its messages: the next one waits for the same ones. A process that is killed can
 // tell nobody which of its last batch had arrived; the next sends that batch again, and
-// the header id, the record's own, tells which came twice (docs/adr/0019).
+// the header id, the record's own, tells which came twice (docs/adr/0013).
 //
 // Nothing is kept but the connections and one batch; if the process dies, the spool has
 // what was not confirmed.

@@ -15,12 +15,14 @@ import (
 type flaky struct {
 	sinks.Sink
 	calls atomic.Uint64
+	off   *atomic.Bool
 }
 
 var errFlaky = errors.New("a failure that the test made")
 
 func (f *flaky) try(ctx context.Context, write func(context.Context) error) error {
 	switch n := f.calls.Add(1); {
+	case f.off.Load():
 	case n%3 == 0:
 		return errFlaky
 	case n%5 == 0:
@@ -67,12 +69,12 @@ type flakyKeeper struct {
 func (f *flakyKeeper) Stored() uint64                  { return f.keeper.Stored() }
 func (f *flakyKeeper) Store(ctx context.Context) error { return f.try(ctx, f.keeper.Store) }
 
-func makeFlaky(s sinks.Sink) sinks.Sink {
+func makeFlaky(s sinks.Sink, off *atomic.Bool) sinks.Sink {
 	if keeper, ok := s.(sinks.Keeper); ok {
-		return &flakyKeeper{flakyResumer{flaky{Sink: s}, keeper}, keeper}
+		return &flakyKeeper{flakyResumer{flaky{Sink: s, off: off}, keeper}, keeper}
 	}
 	if resumer, ok := s.(sinks.Resumer); ok {
-		return &flakyResumer{flaky{Sink: s}, resumer}
+		return &flakyResumer{flaky{Sink: s, off: off}, resumer}
 	}
-	return &flaky{Sink: s}
+	return &flaky{Sink: s, off: off}
 }

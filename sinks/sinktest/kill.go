@@ -127,9 +127,6 @@ func Child(t *testing.T, g Target, total int, until func(at, held int) bool) (bo
 // kill: the process is killed while it writes, and once more while it catches up. Every
 // record arrives; where the destination can tell, none twice.
 func (k *Kind) kill(t *testing.T) {
-	if k.Volatile {
-		t.Skip("the destination dies with the sink")
-	}
 	if testing.Short() {
 		t.Skip("kills processes: not part of -short")
 	}
