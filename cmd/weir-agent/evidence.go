@@ -55,7 +55,9 @@ func denials(list []nflog.Denial) []outcome.Observation {
 	return out
 }
 
-// refusals are the errors that say what became of a connection. That a packet was too
+// refusals are the errors that say what became of a connection. The one by which this
+// node answers an opening tells of a connection that a rule of its own rejected, as
+// kube-proxy's does where a Service has no endpoint. That a packet was too
 // big or took too long to put together ends none; a fragment does not say which.
 func refusals(list []icmp.Error) []outcome.Observation {
 	var out []outcome.Observation
@@ -65,6 +67,9 @@ func refusals(list []icmp.Error) []outcome.Observation {
 		switch e.Reason {
 		case icmp.PortUnreachable, icmp.ProtocolUnreachable, icmp.Prohibited:
 			o.Means = flow.OutcomeRefused
+			if e.Own && e.Opening { // a rule of this node: there is no entry that knows of it
+				o.Kind = outcome.Reject
+			}
 		case icmp.NetUnreachable, icmp.HostUnreachable, icmp.TimeExceeded:
 			o.Means = flow.OutcomePathLoss
 		case icmp.Other, icmp.FragmentationNeeded, icmp.ReassemblyTimeout:

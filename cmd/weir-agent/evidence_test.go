@@ -66,9 +66,18 @@ func TestRefusals(t *testing.T) {
 			want = []outcome.Observation{{Kind: outcome.Error, TimeMs: 7, Tuple: quoted, Means: means, From: flow.Addr16(from)}}
 		}
 		e := icmp.Error{TimeMs: 7, From: from, Reason: reason, Quoted: quoted}
+		own := e
+		own.Own, own.Opening = true, true
+		if means == flow.OutcomeRefused {
+			mine := want[0]
+			mine.Kind = outcome.Reject
+			want = append(want, mine)
+		} else {
+			want = append(want, want...)
+		}
 		part := e
 		part.Fragment = true // it does not say of which connection
-		if d := cmp.Diff(want, refusals([]icmp.Error{e, part})); d != "" {
+		if d := cmp.Diff(want, refusals([]icmp.Error{e, own, part})); d != "" {
 			t.Errorf("%s (-want +got):\n%s", reason, d)
 		}
 	}

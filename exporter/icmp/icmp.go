@@ -45,6 +45,10 @@ type Error struct {
 	// Fragment is set: a fragment that is not the first has none.
 	Quoted   flow.Tuple
 	Fragment bool
+	Opening  bool // Quoted could open a connection: of TCP, a SYN
+	// Own: a rule of this node, or its routes, made it. It has an address of the node and was
+	// not seen to come in; what the destination itself says is not meant.
+	Own bool
 }
 
 // Types of ICMP and ICMPv6 that are errors and quote a packet.
@@ -91,7 +95,7 @@ func Parse(b []byte, e *Error) (ok bool, err error) {
 	}
 	*e = Error{
 		From: h.Tuple.SrcAddr(), To: h.Tuple.DstAddr(), Type: t[0], Code: t[1],
-		Quoted: quoted.Tuple, Fragment: quoted.Fragment,
+		Quoted: quoted.Tuple, Fragment: quoted.Fragment, Opening: opens(&quoted),
 	}
 	if v6 {
 		e.v6(t)
@@ -99,6 +103,15 @@ func Parse(b []byte, e *Error) (ok bool, err error) {
 		e.v4(t)
 	}
 	return true, nil
+}
+
+// opens tells whether a packet may be the first of its connection.
+func opens(h *packet.Header) bool {
+	const flagsAt, syn, ack = 13, 0x02, 0x10
+	if h.Tuple.Proto != packet.TCP {
+		return !h.Fragment
+	}
+	return !h.Fragment && len(h.Transport) > flagsAt && h.Transport[flagsAt]&(syn|ack) == syn
 }
 
 func hasPorts(proto uint8) bool {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/exporter/packet"
 )
 
@@ -116,5 +117,32 @@ func BenchmarkParse(bb *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// TestOpening: of what an error quotes, a SYN opens a connection, as does any datagram; a
+// quote that ends before the flags does not say.
+func TestOpening(t *testing.T) {
+	segment := make([]byte, 20)
+	for _, c := range []struct {
+		name  string
+		h     packet.Header
+		flags byte
+		size  int
+		want  bool
+	}{
+		{"SYN", packet.Header{Tuple: flow.Tuple{Proto: packet.TCP}}, 0x02, 20, true},
+		{"SYN with ECN", packet.Header{Tuple: flow.Tuple{Proto: packet.TCP}}, 0xc2, 20, true},
+		{"SYN, ACK", packet.Header{Tuple: flow.Tuple{Proto: packet.TCP}}, 0x12, 20, false},
+		{"ACK", packet.Header{Tuple: flow.Tuple{Proto: packet.TCP}}, 0x10, 20, false},
+		{"a short quote", packet.Header{Tuple: flow.Tuple{Proto: packet.TCP}}, 0x02, 8, false},
+		{"a datagram", packet.Header{Tuple: flow.Tuple{Proto: packet.UDP}}, 0, 8, true},
+		{"a fragment", packet.Header{Tuple: flow.Tuple{Proto: packet.UDP}, Fragment: true}, 0, 8, false},
+	} {
+		segment[13] = c.flags
+		c.h.Transport = segment[:c.size]
+		if got := opens(&c.h); got != c.want {
+			t.Errorf("%s: %t", c.name, got)
+		}
 	}
 }

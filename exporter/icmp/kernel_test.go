@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -141,7 +142,8 @@ func TestErrors(t *testing.T) {
 		}
 		want := Error{
 			From: netip.MustParseAddr(c.from), To: src, Reason: c.reason, MTU: c.mtu,
-			Quoted: flow.Tuple{Src: flow.Addr16(src), Dst: flow.Addr16(to.Addr()), SrcPort: port, DstPort: to.Port(), Proto: packet.UDP},
+			Quoted:  flow.Tuple{Src: flow.Addr16(src), Dst: flow.Addr16(to.Addr()), SrcPort: port, DstPort: to.Port(), Proto: packet.UDP},
+			Opening: true, Own: slices.Contains([]string{"10.1.0.1", "fd01::1"}, c.from) && c.from != to.Addr().String(),
 		}
 		got := gather(t, w, 1)
 		if len(got) != 1 {
@@ -173,7 +175,7 @@ func TestTranslated(t *testing.T) {
 		port := send(t, pod, c.to, 1, 64)
 		seen := map[string]uint16{}
 		for _, e := range gather(t, w, 2) {
-			if e.Reason != PortUnreachable || e.Quoted.DstPort != 7 {
+			if e.Reason != PortUnreachable || e.Quoted.DstPort != 7 || e.Own {
 				t.Errorf("%s: %+v", c.to, e)
 			}
 			seen[e.Quoted.SrcAddr().String()] = e.Quoted.SrcPort

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/net/bpf"
 
+	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/exporter/coverage"
 	"github.com/weirnet/weir/exporter/packet"
 	"github.com/weirnet/weir/exporter/tap"
@@ -65,6 +66,7 @@ type Watcher struct {
 	stop chan struct{}
 	once sync.Once
 	seen recent
+	own  tap.Own
 
 	last                                 atomic.Pointer[tap.Stats]
 	errors, repeated, malformed, dropped atomic.Uint64
@@ -82,7 +84,7 @@ func Watch(o Options) (*Watcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Watcher{s: s, o: o, out: make(chan []Error, o.Queue), stop: make(chan struct{}), seen: newRecent()}
+	w := &Watcher{s: s, o: o, out: make(chan []Error, o.Queue), stop: make(chan struct{}), seen: newRecent(), own: tap.Own{NetNS: o.NetNS}}
 	w.last.Store(&tap.Stats{})
 	go w.run()
 	return w, nil
@@ -124,6 +126,7 @@ func (w *Watcher) run() {
 			case ok && w.seen.again(&e):
 				w.repeated.Add(1)
 			case ok:
+				e.Own = f.Outgoing && w.ours(&e)
 				batch = append(batch, e)
 			}
 		})
@@ -141,6 +144,17 @@ func (w *Watcher) run() {
 			w.last.Store(&st)
 		}
 	}
+}
+
+// ours says whether an error that was seen to leave is this node's own word about
+// somebody else's packet. Where the node's addresses cannot be read, it is not.
+func (w *Watcher) ours(e *Error) bool {
+	from := flow.Addr16(e.From)
+	yes, err := w.own.Has(from)
+	if err != nil {
+		w.o.Log.Error("the node's own addresses cannot be read", "error", err)
+	}
+	return yes && from != e.Quoted.Dst
 }
 
 func (w *Watcher) send(batch []Error) {

@@ -12,9 +12,9 @@
 // attempts held is bounded, and what finds no room is counted.
 //
 // An ICMP error and a RST are hearsay: they are taken for a connection that is known
-// otherwise, and never make a record. A RST by which this node itself answers a SYN in
-// another's name is not: a rule of this node rejected the connection, which has no
-// entry here. If we die here, what waited is lost; a client that goes on
+// otherwise, and never make a record. A RST or an ICMP error by which this node itself
+// answers an opening, in another's name or about its packet, is not: a rule of this node
+// rejected the connection, which has no entry here. If we die here, what waited is lost; a client that goes on
 // trying is seen again.
 package outcome
 
@@ -34,7 +34,7 @@ const (
 	Denial                  // a packet that a rule denied; Tuple is the packet's at that rule
 	Error                   // an ICMP error; Tuple is the packet that it quotes
 	Reset                   // a RST; Tuple.Src is the end whose address it has
-	Reject                  // a RST that this node made as the answer to a SYN; Tuple is the SYN's
+	Reject                  // a RST or an ICMP error that this node made as the answer to an opening, whose Tuple it is
 )
 
 // Observation is one thing seen of one connection.

@@ -2,14 +2,12 @@ package reset
 
 import (
 	"log/slog"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/bpf"
 
-	"github.com/weirnet/weir/exporter/conntrack"
 	"github.com/weirnet/weir/exporter/coverage"
 	"github.com/weirnet/weir/exporter/packet"
 	"github.com/weirnet/weir/exporter/tap"
@@ -67,8 +65,7 @@ type Watcher struct {
 	stop chan struct{}
 	once sync.Once
 	seen recent
-	own  map[[16]byte]bool
-	read time.Time // of own
+	own  tap.Own
 
 	last                                         atomic.Pointer[tap.Stats]
 	resets, repeated, malformed, unsure, dropped atomic.Uint64
@@ -86,7 +83,7 @@ func Watch(o Options) (*Watcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Watcher{s: s, o: o, out: make(chan []Reset, o.Queue), stop: make(chan struct{})}
+	w := &Watcher{s: s, o: o, out: make(chan []Reset, o.Queue), stop: make(chan struct{}), own: tap.Own{NetNS: o.NetNS}}
 	w.last.Store(&tap.Stats{})
 	go w.run()
 	return w, nil
@@ -187,35 +184,13 @@ func (w *Watcher) count() uint64 {
 	return st.Dropped
 }
 
-// ours says whether this node has the address. They are read again when one is not
-// among them, at most once a second. Where they cannot be read, all may be ours.
+// ours says whether this node has the address. Where they cannot be read, all may be ours.
 func (w *Watcher) ours(addr [16]byte) bool {
-	if w.own[addr] {
-		return true
+	yes, err := w.own.Has(addr)
+	if err != nil {
+		w.o.Log.Error("the node's own addresses cannot be read", "error", err)
 	}
-	if w.own == nil || time.Since(w.read) > time.Second {
-		own, err := addresses(w.o.NetNS)
-		if err != nil {
-			w.o.Log.Error("the node's own addresses cannot be read", "error", err)
-			return true
-		}
-		w.own, w.read = own, time.Now()
-	}
-	return w.own[addr]
-}
-
-func addresses(netns string) (map[[16]byte]bool, error) {
-	own := map[[16]byte]bool{}
-	err := conntrack.InNetNS(netns, func() error {
-		list, err := net.InterfaceAddrs()
-		for _, a := range list {
-			if n, ok := a.(*net.IPNet); ok {
-				own[[16]byte(n.IP.To16())] = true
-			}
-		}
-		return err
-	})
-	return own, err
+	return yes || err != nil
 }
 
 func (w *Watcher) send(batch []Reset) {
