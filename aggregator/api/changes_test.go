@@ -42,7 +42,7 @@ func TestChanges(t *testing.T) {
 		{"kind=policy&kind=node", 200, "NetworkPolicy/in Node/n1"},
 		{"ns=shop", 200, "Deployment/pay Node/n1"},
 		{"kind=restart", 200, ""},
-		{"kind=rollouts", 400, `kind: "rollouts" is unknown: use one of [rollout policy endpoints node restart agent]`},
+		{"kind=rollouts", 400, `kind: "rollouts" is unknown: use one of [rollout policy endpoints node restart agent conntrack]`},
 		{"since=1h&until=2h", 400, "until: it is before since"},
 		{"since=noon", 400, `since: "noon" is no time`},
 		{"limit=0", 400, `limit: "0" is out of range`},

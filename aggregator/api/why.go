@@ -177,7 +177,7 @@ func listeners(conns []flow.Record) (l why.Listeners) {
 		case flow.ListenOther:
 			l.Known = false // somebody does, elsewhere: that nobody does cannot be said
 		case flow.ListenLoopback:
-			l.List = append(l.List, why.Listener{Pod: pod, Addr: netip.MustParseAddr("127.0.0.1"), Proto: r.Proto, Port: r.DstPort})
+			l.List = append(l.List, why.Listener{Pod: pod, Addr: netip.IPv6Loopback(), Proto: r.Proto, Port: r.DstPort})
 		}
 		for word := range strings.SplitSeq(r.DstListens, ", ") {
 			p := r.Proto

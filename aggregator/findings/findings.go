@@ -52,6 +52,9 @@ type Node struct {
 	FillPct    int    // of conntrack; -1 unknown
 	FullIn     string // forecast in words, "" for none
 	FullInSecs int64  // 0 for none
+	Drops      uint64 // packets of new connections that found no room, within Within
+	EarlyDrops uint64 // entries that were thrown out to make room, within Within
+	Within     string // in words
 }
 
 // Period is one of the two.
@@ -171,11 +174,19 @@ func node(n *Node) (out []Finding) {
 		out = append(out, Finding{Kind: KindNodeSilent, Score: 1, Next: "weirctl check node " + n.Name, Text: fmt.Sprintf("node %s has sent nothing for %s", n.Name, n.SilentFor)})
 	}
 	soon := n.FullInSecs > 0 && n.FullInSecs <= soonFull
-	if n.FillPct >= nearFullPct || soon {
+	if n.FillPct >= nearFullPct || soon || n.Drops+n.EarlyDrops > 0 {
 		x := Finding{Kind: KindConntrack, Score: float64(n.FillPct), Next: "weirctl check node " + n.Name, Text: fmt.Sprintf("conntrack of node %s is filled to %d %%", n.Name, n.FillPct)}
 		if soon {
 			x.Text += ", full in " + n.FullIn
 			x.Score += 100
+		}
+		if n.EarlyDrops > 0 {
+			x.Text += fmt.Sprintf("; %d entries were thrown out to make room within %s", n.EarlyDrops, n.Within)
+			x.Score += 1000
+		}
+		if n.Drops > 0 {
+			x.Text += fmt.Sprintf("; %d packets of new connections were dropped within %s", n.Drops, n.Within)
+			x.Score += 10_000
 		}
 		out = append(out, x)
 	}

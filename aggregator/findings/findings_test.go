@@ -39,11 +39,13 @@ func TestCompare(t *testing.T) {
 		dns:     {Conns: 7},
 	})
 	now.Pairs = map[PairKey]Pair{{"n1", "n2"}: {Sent: 100_000, Missing: 3000}, {"n2", "n1"}: {Sent: 1000, Missing: 90}, {"n1", "n3"}: {Sent: 10_000, Missing: 9}}
-	nodes := []Node{{Name: "n1", FillPct: 20}, {Name: "n3", Silent: true, SilentFor: "4 min", FillPct: -1}, {Name: "n4", FillPct: 50, FullIn: "12 min", FullInSecs: 720}}
+	nodes := []Node{{Name: "n1", FillPct: 20}, {Name: "n3", Silent: true, SilentFor: "4 min", FillPct: -1}, {Name: "n4", FillPct: 50, FullIn: "12 min", FullInSecs: 720}, {Name: "n5", FillPct: 85}, {Name: "n6", FillPct: 100, Drops: 7, EarlyDrops: 2, Within: "1m0s"}}
 	got := Compare(now, before, true, nodes)
 	want := []string{
 		"node_silent: node n3 has sent nothing for 4 min",
+		"conntrack: conntrack of node n6 is filled to 100 %; 2 entries were thrown out to make room within 1m0s; 7 packets of new connections were dropped within 1m0s",
 		"conntrack: conntrack of node n4 is filled to 50 %, full in 12 min",
+		"conntrack: conntrack of node n5 is filled to 85 %",
 		"failing: shop/Deployment/cart -> shop/Deployment/pay:8443 fails: 50 % refused, 1.0 % before",
 		"denied: shop/Deployment/web -> shop/Deployment/api:80 is denied: 6.0 %, none before",
 		"loss: n1 loses packets to n2: 3.0 % (3000 of 100000), 0.00 % before",
@@ -55,7 +57,7 @@ func TestCompare(t *testing.T) {
 	if d := cmp.Diff(want, texts(got)); d != "" {
 		t.Error(d)
 	}
-	if got.Calm != "" || got.Findings[2].Query != `src.ns = shop src.workload = "Deployment/cart" dst.ns = shop dst.workload = "Deployment/pay" dst.port = 8443 outcome != ok` {
+	if got.Calm != "" || got.Findings[4].Query != `src.ns = shop src.workload = "Deployment/cart" dst.ns = shop dst.workload = "Deployment/pay" dst.port = 8443 outcome != ok` {
 		t.Errorf("%+v", got.Findings[2])
 	}
 	for range 20 {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weirnet/weir/exporter/pressure"
 	"github.com/weirnet/weir/internal/cluster"
 )
 
@@ -129,6 +130,45 @@ func TestJournalWithoutADisk(t *testing.T) {
 	}
 	if _, err := Open("/proc/nowhere", DefaultConfig(), nil, t0); err == nil || !strings.Contains(err.Error(), "make it writable") {
 		t.Errorf("no error for a directory that cannot be made: %v", err)
+	}
+}
+
+// TestTables: that a table fills is told once on the way up and once on the way down; that
+// connections suffer, once a minute while they do.
+func TestTables(t *testing.T) {
+	var tables Tables
+	var out []string
+	at := func(s int, count, drops, early uint64) {
+		now := t0.Add(time.Duration(s) * time.Second)
+		x := Table{Node: "n1", At: now, State: pressure.State{Count: count, Max: 1000, Drops: drops, EarlyDrops: early, WindowMs: 60_000}}
+		for range 2 { // the same words twice are one
+			for _, c := range tables.Observe(now, []Table{x, {Node: "n2", At: now}}) {
+				out = append(out, fmt.Sprintf("%d %s %t %s", (c.TimeMs-t0.UnixMilli())/1000, c.Object, c.Bad, c.What))
+			}
+		}
+	}
+	at(0, 100, 0, 0)
+	at(5, 850, 0, 0)
+	at(10, 790, 0, 0)
+	at(15, 810, 0, 0)
+	at(20, 1000, 7, 2)
+	at(25, 1000, 9, 3)
+	at(80, 1000, 11, 0)
+	at(90, 650, 11, 0)
+	at(150, 100, 0, 0)
+	want := []string{
+		"5 Node/n1 false conntrack is filled to 85 % (850 of 1000 entries)",
+		"20 Node/n1 true conntrack was full: 7 packets of new connections were dropped within 1m0s",
+		"20 Node/n1 true conntrack was full: 2 entries of others were thrown out to make room within 1m0s",
+		"80 Node/n1 true conntrack was full: 11 packets of new connections were dropped within 1m0s",
+		"90 Node/n1 false conntrack has room again (65 % filled)",
+	}
+	if d := cmp.Diff(want, out); d != "" {
+		t.Error(d)
+	}
+	tables.Observe(t0.Add(48*time.Hour), nil)
+	if len(tables.seen) != 0 {
+		t.Errorf("%d tables are remembered after two days", len(tables.seen))
 	}
 }
 

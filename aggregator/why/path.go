@@ -142,22 +142,35 @@ func notEnforced(f *Facts, m *mix) *Finding {
 	}
 }
 
-// rejectedOnPath: the client got a refusal that the healthy server's node never sent.
+// rejectedOnPath: the client got a refusal that was not the server's. A Service without
+// an endpoint is rejected too, and there is nothing more to say of it.
 func rejectedOnPath(f *Facts, m *mix) *Finding {
 	r := judged(f.Conns, func(r *flow.Record) bool {
 		return (r.Outcome == flow.OutcomeRefused || r.Outcome == flow.OutcomeReset) && r.ResetBy == flow.ResetByPath
 	})
-	if r == nil {
+	if r == nil || noEndpoint(f, m) != nil {
 		return nil
 	}
-	return &Finding{
+	x := &Finding{
 		Cause: CauseRejectedOnPath, Claim: fmt.Sprintf("something between %s and %s rejects connections", f.Src, f.Dst),
-		Evidence: []string{
-			fmt.Sprintf("%s refused or reset at %s", m.text(m.of(flow.OutcomeRefused, flow.OutcomeReset)), orUnknown(r.SrcNode)),
-			fmt.Sprintf("the agent of %s was healthy and saw none of it", orUnknown(r.DstNode)),
-		},
-		Next: "look for firewalls, proxies and security groups between the nodes",
+		Evidence: []string{fmt.Sprintf("%s refused or reset, evidence: %s", m.text(m.of(flow.OutcomeRefused, flow.OutcomeReset)), evidence(r))},
+		Next:     "look for firewalls, proxies and security groups between the nodes",
 	}
+	node := r.SrcNode
+	if r.SeenBy == flow.SeenByDestination {
+		node = r.DstNode
+	}
+	switch {
+	case r.Evidence&(flow.EvidencePacket|flow.EvidenceConntrack) == flow.EvidencePacket && node != "":
+		x.Claim = fmt.Sprintf("a rule of node %s rejects connections from %s to %s", node, f.Src, f.Dst)
+		x.Evidence = append(x.Evidence, "the node itself answered the opening, before its conntrack had an entry")
+		x.Next = "look for reject in the rules of " + node + ": nft list ruleset"
+	case r.Evidence&flow.EvidenceBothEnds != 0 && r.DstNode != "":
+		x.Evidence = append(x.Evidence, fmt.Sprintf("the agent of %s was healthy and saw the server send none of it", r.DstNode))
+	case r.Evidence&flow.EvidencePacket != 0:
+		x.Evidence = append(x.Evidence, "a RST or an ICMP error that was not the server's ended it")
+	}
+	return x
 }
 
 func orUnknown(s string) string {
@@ -195,7 +208,7 @@ func losses(conns []flow.Record) (l lost) {
 	}
 	for i := range conns {
 		r := &conns[i]
-		if r.Outcome == flow.OutcomePathLoss {
+		if lostOpening(r) {
 			l.pathLoss++
 		}
 		// loss.packets is there only where both ends' totals are settled.
@@ -208,6 +221,12 @@ func losses(conns []flow.Record) (l lost) {
 		}
 	}
 	return l
+}
+
+// lostOpening says whether an opening got lost for no reason that is known: what a policy
+// has dropped at the server's node, before its conntrack, looks the same.
+func lostOpening(r *flow.Record) bool {
+	return r.Outcome == flow.OutcomePathLoss && r.PolicyEval != flow.PolicyEvalDenied
 }
 
 func (l *lost) told() bool {
@@ -247,7 +266,7 @@ func pathLoss(f *Facts, m *mix) *Finding {
 		return nil
 	}
 	r := judged(f.Conns, func(r *flow.Record) bool {
-		return r.Outcome == flow.OutcomePathLoss || r.LossPackets > 0 || r.LossRevPackets > 0
+		return lostOpening(r) || r.LossPackets > 0 || r.LossRevPackets > 0
 	})
 	from, to, pick := "the client's node", "the server's node", f.SrcQuery+" "+f.DstQuery
 	if r != nil && r.SrcNode != "" && r.DstNode != "" {
@@ -275,32 +294,4 @@ func retransmits(conns []flow.Record) (n uint64) {
 		n += uint64(conns[i].RetransSrc) + uint64(conns[i].RetransDst)
 	}
 	return n
-}
-
-// conntrackFull: a node could not track, and so drops, new connections.
-func conntrackFull(f *Facts, m *mix) *Finding {
-	for i := range f.Nodes {
-		n := &f.Nodes[i]
-		if n.Dropped == 0 && n.FillPct < 95 {
-			continue
-		}
-		x := &Finding{
-			Cause: CauseConntrackFull, Claim: fmt.Sprintf("the conntrack table of node %s is full: new connections are dropped there", n.Name),
-			Next: "weirctl check node " + n.Name + " names the pods that hold most entries; raise net.netfilter.nf_conntrack_max",
-		}
-		if n.Dropped == 0 {
-			x.Claim = fmt.Sprintf("the conntrack table of node %s is nearly full", n.Name)
-		}
-		if n.FillPct >= 0 {
-			x.Evidence = append(x.Evidence, fmt.Sprintf("the table is filled to %d %%", n.FillPct))
-		}
-		if n.Dropped > 0 {
-			x.Evidence = append(x.Evidence, fmt.Sprintf("%d entries did not fit in this time", n.Dropped))
-		}
-		if m.failed > 0 {
-			x.Evidence = append(x.Evidence, m.text(m.failed)+" failed: "+m.words())
-		}
-		return x
-	}
-	return nil
 }

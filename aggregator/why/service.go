@@ -193,9 +193,9 @@ func loopbackOnly(f *Facts, m *mix) *Finding {
 	}
 	return &Finding{
 		Cause: CauseLoopbackOnly,
-		Claim: fmt.Sprintf("%s listens on port %d for itself only (%s)", f.Dst, port, loopback[0].Addr),
+		Claim: fmt.Sprintf("%s listens on port %d for itself only", f.Dst, port),
 		Evidence: []string{
-			fmt.Sprintf("listening socket in %s is bound to %s", loopback[0].Pod, loopback[0].Addr), m.text(m.failed) + " failed: " + m.words(),
+			fmt.Sprintf("listening socket in %s is bound to loopback", loopback[0].Pod), m.text(m.failed) + " failed: " + m.words(),
 		},
 		Next: "bind the server to 0.0.0.0 or [::] instead of loopback",
 	}

@@ -17,6 +17,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/internal/cluster"
@@ -79,13 +80,18 @@ type Policy struct {
 
 // Node is what is known of a node of either end.
 type Node struct {
-	Name     string
-	HeardMs  int64 // when its agent last spoke; 0 never
-	Silent   bool
-	FillPct  int    // of its conntrack table; -1 unknown
-	Dropped  uint64 // entries that did not fit, in the range (early drops and failed insertions)
-	ClockMs  int64  // how far its clock is off, 0 unknown or none
-	IsSource bool
+	Name    string
+	HeardMs int64 // when its agent last spoke; 0 never
+	Silent  bool
+	Table   *Table // its conntrack table as it is now; nil unknown
+}
+
+// Table is what a node said of its conntrack table last.
+type Table struct {
+	FillPct    int
+	Drops      uint64 // packets of new connections that found no room, within Window
+	EarlyDrops uint64 // entries that the kernel threw out to make room, within Window
+	Window     time.Duration
 }
 
 // Cause names what a Finding says.
@@ -102,13 +108,14 @@ const (
 	CauseBacklogFull     Cause = "backlog_full"
 	CauseDenied          Cause = "denied"
 	CausePolicyDenies    Cause = "policy_denies"
+	CauseConntrackFull   Cause = "conntrack_full"
 	CauseRejectedOnPath  Cause = "rejected_on_path"
 	CauseMTU             Cause = "mtu_black_hole"
 	CausePathLoss        Cause = "path_loss"
-	CauseConntrackFull   Cause = "conntrack_full"
 	CauseReset           Cause = "reset"
 	CauseUnanswered      Cause = "unanswered"
 	CauseUnexplained     Cause = "unexplained"
+	CauseConntrackNear   Cause = "conntrack_near_full"
 	CauseNotSeen         Cause = "not_seen"
 	CauseNotEnforced     Cause = "policy_not_enforced"
 	CauseAllWell         Cause = "all_well"
@@ -130,10 +137,10 @@ type rule func(f *Facts, m *mix) *Finding
 // comes first. closings are what is left to say.
 var (
 	causes = []rule{
-		nodeSilent, nameMissing, noEndpoint, wrongPort, loopbackOnly, nothingListens, backlogFull, denied, policyDenies, rejectedOnPath,
-		mtu, pathLoss, conntrackFull, reset, unanswered,
+		nodeSilent, nameMissing, noEndpoint, wrongPort, loopbackOnly, nothingListens, backlogFull, denied, policyDenies, conntrackFull, rejectedOnPath,
+		mtu, pathLoss, reset, unanswered,
 	}
-	closings = []rule{notSeen, notEnforced, allWell, changed}
+	closings = []rule{conntrackNear, notSeen, notEnforced, allWell, changed}
 )
 
 // Why gives what the facts prove, the most telling first. There is always at least

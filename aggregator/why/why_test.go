@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -127,7 +128,20 @@ var stories = []struct {
 	{"rejected on the path", Facts{Conns: times(4, conn(flow.OutcomeRefused, func(r *flow.Record) {
 		r.SetSeenBy(flow.SeenBySource)
 		r.SetResetBy(flow.ResetByPath)
+		r.SetEvidence(r.Evidence | flow.EvidenceBothEnds)
 	})), Listeners: Listeners{true, []Listener{listen("::", 8443)}}}, []Cause{CauseRejectedOnPath}},
+	{"rejected by a rule of the client's node", Facts{Conns: times(4, conn(flow.OutcomeRefused, func(r *flow.Record) {
+		r.SetSeenBy(flow.SeenBySource)
+		r.SetEvidence(flow.EvidencePacket)
+		r.SetResetBy(flow.ResetByPath)
+	}))}, []Cause{CauseRejectedOnPath}},
+	{"a Service without endpoints, which the client's node rejects", Facts{
+		Port: 443, Service: &Service{Name: "shop/pay", Ports: service.Ports}, Conns: times(2, conn(flow.OutcomeRefused, func(r *flow.Record) {
+			r.SetSeenBy(flow.SeenBySource)
+			r.SetEvidence(flow.EvidencePacket)
+			r.SetResetBy(flow.ResetByPath)
+		})),
+	}, []Cause{CauseNoEndpoint}},
 	{"reset by the server", Facts{Conns: append(times(4, conn(flow.OutcomeReset, func(r *flow.Record) { r.SetResetBy(flow.ResetByDst) })), conn(flow.OutcomeOK))}, []Cause{CauseReset}},
 	{"path loss", Facts{Conns: times(10, conn(flow.OutcomeOK, counted(1000, 970, 600_000, 582_000), func(r *flow.Record) { r.SetRetransSrc(29) }))}, []Cause{CausePathLoss, CauseAllWell}},
 	{"the opening is lost on the path", Facts{Conns: times(4, conn(flow.OutcomePathLoss, func(r *flow.Record) { r.SetSeenBy(flow.SeenBySource) }))}, []Cause{CausePathLoss}},
@@ -135,12 +149,37 @@ var stories = []struct {
 	{"MTU black hole", Facts{Conns: times(3, conn(flow.OutcomeTimedOut, counted(40, 30, 30*60+10*1500, 30*60), func(r *flow.Record) { r.SetPathMTU(1500) }))}, []Cause{CauseMTU}},
 	{"node silent", Facts{
 		Conns: times(3, conn(flow.OutcomeUnanswered, func(r *flow.Record) { r.SetSeenBy(flow.SeenBySource) })),
-		Nodes: []Node{{Name: "node-a", HeardMs: t0, FillPct: 3}, {Name: "node-b", HeardMs: t0 - 240_000, Silent: true, FillPct: -1}},
+		Nodes: []Node{{Name: "node-a", HeardMs: t0, Table: &Table{FillPct: 3}}, {Name: "node-b", HeardMs: t0 - 240_000, Silent: true}},
 	}, []Cause{CauseNodeSilent, CauseUnexplained}},
 	{"conntrack full", Facts{
 		Conns: times(3, conn(flow.OutcomeUnanswered, func(r *flow.Record) { r.SetSeenBy(flow.SeenBySource) })),
-		Nodes: []Node{{Name: "node-b", HeardMs: t0, FillPct: 100, Dropped: 411}},
+		Nodes: []Node{{Name: "node-b", HeardMs: t0, Table: &Table{FillPct: 100, Drops: 411, Window: time.Minute}}},
 	}, []Cause{CauseConntrackFull}},
+	{"conntrack made room", Facts{
+		Conns: times(3, conn(flow.OutcomeTimedOut)),
+		Nodes: []Node{{Name: "node-a", HeardMs: t0, Table: &Table{FillPct: 97, EarlyDrops: 12, Window: time.Minute}}, {Name: "node-b", HeardMs: t0}},
+	}, []Cause{CauseConntrackFull}},
+	{"conntrack was full then", Facts{
+		Conns: times(3, conn(flow.OutcomeUnanswered, func(r *flow.Record) { r.SetSeenBy(flow.SeenBySource) })),
+		Nodes: []Node{{Name: "node-b", HeardMs: t0}}, Changes: []cluster.Change{
+			{TimeMs: t0 - 90_000, Kind: cluster.ChangeConntrack, Object: "Node/node-b", What: "conntrack is filled to 85 % (850 of 1000 entries)"},
+			{TimeMs: t0 - 60_000, Kind: cluster.ChangeConntrack, Object: "Node/node-b", What: "conntrack was full: 7 packets of new connections were dropped within 1m0s", Bad: true},
+		},
+	}, []Cause{CauseConntrackFull, CauseRecentlyChanged}},
+	{"conntrack was full, and not when connections failed", Facts{
+		Conns: times(3, conn(flow.OutcomeUnanswered, func(r *flow.Record) { r.SetSeenBy(flow.SeenBySource) })),
+		Nodes: []Node{{Name: "node-b", HeardMs: t0}}, Changes: []cluster.Change{
+			{TimeMs: t0 - 600_000, Kind: cluster.ChangeConntrack, Object: "Node/node-b", What: "conntrack was full: 7 packets of new connections were dropped within 1m0s", Bad: true},
+		},
+	}, []Cause{CauseUnexplained, CauseRecentlyChanged}},
+	{"conntrack is nearly full, and all is well", Facts{
+		Conns: times(3, conn(flow.OutcomeOK)), Nodes: []Node{{Name: "node-b", HeardMs: t0, Table: &Table{FillPct: 91, Window: time.Minute}}},
+	}, []Cause{CauseConntrackNear, CauseAllWell}},
+	{"a policy dropped the opening at the server's node", Facts{Conns: times(4, conn(flow.OutcomePathLoss, func(r *flow.Record) {
+		r.SetSeenBy(flow.SeenBySource)
+		r.SetPolicyEval(flow.PolicyEvalDenied)
+		r.SetPolicyEvalWhy("ingress denied by shop/pay-in, no rule allows anything")
+	}))}, []Cause{CausePolicyDenies}},
 	{"the server does not answer", Facts{Conns: times(3, conn(flow.OutcomeUnanswered))}, []Cause{CauseUnanswered}},
 	{"DNS name missing", Facts{Name: "pay.shop.svc.cluster.local", DNS: []flow.Record{dns(3), dns(3)}}, []Cause{CauseNameMissing}},
 	{"DNS said no before it said yes", Facts{Name: "pay.shop.svc.cluster.local", DNS: []flow.Record{dns(0), dns(3)}, Conns: times(2, conn(flow.OutcomeOK))}, []Cause{CauseAllWell}},
@@ -191,7 +230,7 @@ func TestWhyIsTotal(t *testing.T) {
 	for o := range flow.OutcomeWords {
 		for by := range flow.SeenByWords {
 			for _, l := range []Listeners{{}, {Known: true}, {true, []Listener{listen("::", 8443)}}, {true, []Listener{listen("::1", 8443), listen("10.0.0.1", 22)}}} {
-				for _, node := range [][]Node{nil, {{Name: "node-b", Silent: true, FillPct: -1}}} {
+				for _, node := range [][]Node{nil, {{Name: "node-b", Silent: true}}} {
 					f := Facts{Src: "a", Dst: "b", Conns: []flow.Record{conn(flow.Outcome(o), func(r *flow.Record) { r.SetSeenBy(flow.SeenBy(by)) })}, Listeners: l, Nodes: node}
 					a, b := Why(&f), Why(&f)
 					if len(a) == 0 || !cmp.Equal(a, b) {

@@ -89,8 +89,11 @@ func (t *coverageTask) facts() []ipfix.FactRow {
 	}
 	now := time.Now().UnixMilli()
 	// What was missed and cannot be counted makes the node's silence worth nothing.
-	missed := ipfix.FactRow{Topic: "gap", Key: "conntrack", Value: int64(t.loop.State().Gaps), AtMs: now}
-	return append(table.Facts(now), missed)
+	s := t.loop.State()
+	missed := ipfix.FactRow{Topic: "gap", Key: "conntrack", Value: int64(s.Gaps), AtMs: now}
+	// So does a table without room: what it dropped arrived, and was not seen.
+	room := ipfix.FactRow{Topic: "gap", Key: "room", Value: int64(s.Vitals.CPU.Drop + s.Vitals.CPU.EarlyDrop), AtMs: now}
+	return append(table.Facts(now), missed, room)
 }
 
 func (t *coverageTask) metrics() []obs.Metric {

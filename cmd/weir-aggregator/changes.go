@@ -10,6 +10,7 @@ import (
 
 	"github.com/weirnet/weir/aggregator/api"
 	"github.com/weirnet/weir/aggregator/journal"
+	"github.com/weirnet/weir/exporter/coverage"
 	"github.com/weirnet/weir/internal/cluster"
 	"github.com/weirnet/weir/internal/config"
 	"github.com/weirnet/weir/internal/daemon"
@@ -24,7 +25,8 @@ type world struct {
 	source  kube.Source // nil where no cluster is named
 	journal *journal.Journal
 	agents  func() []journal.Agent
-	kube    *kube.API // the source, where it is an API server
+	tables  func() []journal.Table // the nodes' conntrack tables
+	kube    *kube.API              // the source, where it is an API server
 }
 
 func openWorld(cfg *config.Aggregator, log *slog.Logger) (*world, error) {
@@ -53,7 +55,8 @@ func openWorld(cfg *config.Aggregator, log *slog.Logger) (*world, error) {
 	return w, nil
 }
 
-// tasks are the source, which may be away without harm, and the watch of the agents.
+// tasks are the source, which may be away without harm, and the watch of the agents and
+// their nodes' conntrack tables.
 func (w *world) tasks() []daemon.Task {
 	list := []daemon.Task{w}
 	if w.source != nil {
@@ -74,9 +77,10 @@ func (w *world) String() string { return "changes" }
 // Ready is true: there is nothing to wait for.
 func (w *world) Ready() bool { return true }
 
-// Run watches the agents until ctx is done.
+// Run watches the agents and the tables until ctx is done.
 func (w *world) Run(ctx context.Context) error {
 	var a journal.Agents
+	var t journal.Tables
 	tick := time.NewTicker(5 * time.Second)
 	defer tick.Stop()
 	for {
@@ -84,7 +88,7 @@ func (w *world) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return w.journal.Close()
 		case now := <-tick.C:
-			if list := a.Observe(now, w.agents()); len(list) > 0 {
+			if list := append(a.Observe(now, w.agents()), t.Observe(now, w.tables())...); len(list) > 0 {
 				w.journal.Add(list)
 			}
 		}
@@ -111,8 +115,22 @@ func (w *world) changes(q api.ChangeQuery) api.Changes {
 func agentStates(c collector) func() []journal.Agent {
 	return func() []journal.Agent {
 		var out []journal.Agent
-		for _, b := range c.Books(time.Now()) {
+		for _, b := range c.Books(time.Now()) { // by observer, the newest process of each last
+			if n := len(out); n > 0 && out[n-1].Node == b.Observer {
+				out = out[:n-1]
+			}
 			out = append(out, journal.Agent{Node: b.Observer, Instance: b.Instance, Heard: b.At})
+		}
+		return out
+	}
+}
+
+func tableStates(c collector) func() []journal.Table {
+	return func() (out []journal.Table) {
+		for _, f := range c.FactsWhere(time.Now(), coverage.OfPressure) {
+			if p := coverage.FromFacts(f.Observer, f.Rows).Pressure; p != nil {
+				out = append(out, journal.Table{Node: f.Observer, At: f.At, State: *p})
+			}
 		}
 		return out
 	}

@@ -142,7 +142,7 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 		State: states(book, former, col, agg),
 	}
 	p := &parts{g, reg, book, birds}
-	world.agents = agentStates(col)
+	world.agents, world.tables = agentStates(col), tableStates(col)
 	more := append(append(world.metrics(), judge.metrics()...), watchHistory(watch, history)...)
 	if err := errors.Join(register(p, agg, col, web, tls), reg.Add(more...)); err != nil {
 		return nil, err

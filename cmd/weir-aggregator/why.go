@@ -29,7 +29,7 @@ func (w *world) gather(c collector) func(f *why.Facts, src, dst api.End, visible
 		q := api.ChangeQuery{FromMs: f.FromMs - time.Hour.Milliseconds(), ToMs: f.ToMs, Limit: 1000, Visible: visible}
 		f.Changes, _ = w.journal.Range(q.FromMs, q.ToMs, q.Limit, func(c *cluster.Change) bool { return q.Wants(c) && touches(c, f, src, dst) })
 		if visible == nil {
-			addNodes(f, nodeCoverage(c))
+			addNodes(f, nodeCoverage(c), time.Now())
 		}
 	}
 }
@@ -45,7 +45,7 @@ func touches(c *cluster.Change, f *why.Facts, ends ...api.End) bool {
 			return true
 		}
 	}
-	if c.Kind == cluster.ChangeNode || c.Kind == cluster.ChangeAgent {
+	if c.Kind == cluster.ChangeNode || c.Kind == cluster.ChangeAgent || c.Kind == cluster.ChangeConntrack {
 		for i := range f.Conns {
 			if name == f.Conns[i].SrcNode || name == f.Conns[i].DstNode {
 				return true
@@ -109,8 +109,15 @@ func side(index *cluster.Index, p *cluster.PodState) eval.Side {
 	}
 }
 
-// addNodes adds what is known of the nodes on which both ends ran.
-func addNodes(f *why.Facts, c api.Coverage) {
+// stillNow is how old the end of a range may be for what nodes say now to hold for it.
+const stillNow = 2 * time.Minute
+
+// addNodes adds what is known of the nodes on which both ends ran. What they say now is
+// nothing to a range that is long over.
+func addNodes(f *why.Facts, c api.Coverage, now time.Time) {
+	if now.Sub(time.UnixMilli(f.ToMs)) > stillNow {
+		return
+	}
 	names := map[string]bool{}
 	for i := range f.Conns {
 		for _, n := range []string{f.Conns[i].SrcNode, f.Conns[i].DstNode} {
@@ -127,7 +134,7 @@ func addNodes(f *why.Facts, c api.Coverage) {
 		}
 		told++
 		if names[t.Node] {
-			f.Nodes = append(f.Nodes, why.Node{Name: t.Node, HeardMs: t.At.UnixMilli(), Silent: t.Silent, FillPct: -1})
+			f.Nodes = append(f.Nodes, why.Node{Name: t.Node, HeardMs: t.At.UnixMilli(), Silent: t.Silent, Table: tableOf(t)})
 		}
 		for _, r := range t.Rows {
 			if r.Seen == coverage.SeenNo || r.Seen == coverage.SeenPartly {
@@ -138,15 +145,32 @@ func addNodes(f *why.Facts, c api.Coverage) {
 	f.Covered = told > 0 && told >= len(names)
 }
 
+// tableOf is a node's conntrack table, nil where it does not tell of one.
+func tableOf(t *api.NodeCoverage) *why.Table {
+	p := t.Pressure
+	if p == nil || p.Max == 0 || t.Silent {
+		return nil
+	}
+	return &why.Table{FillPct: int(100 * p.Fill()), Drops: p.Drops, EarlyDrops: p.EarlyDrops, Window: time.Duration(p.WindowMs) * time.Millisecond}
+}
+
 // nodes are the nodes as the findings want them.
 func nodes(c collector) func() []findings.Node {
-	return func() []findings.Node {
-		var out []findings.Node
-		cov := nodeCoverage(c)
-		for i := range cov.Tables {
-			t := &cov.Tables[i]
-			out = append(out, findings.Node{Name: t.Node, Silent: t.Silent, SilentFor: cov.Time.Sub(t.At).Round(time.Second).String(), FillPct: -1})
+	return func() []findings.Node { return nodesOf(nodeCoverage(c)) }
+}
+
+func nodesOf(c api.Coverage) (out []findings.Node) {
+	for i := range c.Tables {
+		t := &c.Tables[i]
+		n := findings.Node{Name: t.Node, Silent: t.Silent, SilentFor: c.Time.Sub(t.At).Round(time.Second).String(), FillPct: -1}
+		if x := tableOf(t); x != nil {
+			n.FillPct, n.Drops, n.EarlyDrops, n.Within = x.FillPct, x.Drops, x.EarlyDrops, x.Window.Round(time.Second).String()
+			if p := t.Pressure; p.FullInMs > 0 {
+				n.FullInSecs = p.FullInMs / 1000
+				n.FullIn = (time.Duration(n.FullInSecs) * time.Second).String()
+			}
 		}
-		return out
+		out = append(out, n)
 	}
+	return out
 }

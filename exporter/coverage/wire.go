@@ -127,3 +127,8 @@ func FromFacts(node string, rows []ipfix.FactRow) Table {
 	slices.SortFunc(t.Evidence, func(a, b Evidence) int { return strings.Compare(a.Name, b.Name) })
 	return t
 }
+
+// OfPressure says whether a row tells of the conntrack table.
+func OfPressure(r *ipfix.FactRow) bool {
+	return r.Topic == topicPressure || r.Topic == topicClient || r.Topic == topicServer
+}

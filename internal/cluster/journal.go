@@ -11,7 +11,8 @@ import (
 // ChangeKind says what kind of thing changed.
 type ChangeKind string
 
-// The kinds. Agents are told by whoever hears of them; the rest is the Journal's.
+// The kinds. Agents, and the conntrack tables of their nodes, are told by whoever hears of
+// them; the rest is the Journal's.
 const (
 	ChangeRollout   ChangeKind = "rollout"
 	ChangePolicy    ChangeKind = "policy"
@@ -19,10 +20,11 @@ const (
 	ChangeNode      ChangeKind = "node"
 	ChangeRestart   ChangeKind = "restart"
 	ChangeAgent     ChangeKind = "agent"
+	ChangeConntrack ChangeKind = "conntrack" // bad where connections suffered
 )
 
 // ChangeKinds are all of them.
-var ChangeKinds = []ChangeKind{ChangeRollout, ChangePolicy, ChangeEndpoints, ChangeNode, ChangeRestart, ChangeAgent}
+var ChangeKinds = []ChangeKind{ChangeRollout, ChangePolicy, ChangeEndpoints, ChangeNode, ChangeRestart, ChangeAgent, ChangeConntrack}
 
 // Change is one thing that happened in the cluster.
 type Change struct {

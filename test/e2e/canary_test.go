@@ -42,8 +42,8 @@ func newCanaryWorld(t *testing.T) *twoNodes {
 		agent:     "probe: {interval: 12s, wait: 10s, namespace: shop, external: [\"203.0.113.1:443\", \"[2001:db8:113::1]:443\"]}\n",
 		world: func(l *twoNodes) (netns [2][]string) {
 			second := testenv.NewSpace(t)
-			testenv.Link(t, l.nodes[0], "pod2", second, "eth0")
-			l.nodes[0].Sh("ip addr add 10.1.1.1/24 dev pod2; ip addr add fd01:1::1/64 dev pod2 nodad")
+			testenv.Link(t, l.nodes[0], "pod3", second, "eth0")
+			l.nodes[0].Sh("ip addr add 10.1.1.1/24 dev pod3; ip addr add fd01:1::1/64 dev pod3 nodad")
 			second.Sh("ip addr add 10.1.1.2/24 dev eth0; ip addr add fd01:1::2/64 dev eth0 nodad; ip route add default via 10.1.1.1; ip route add default via fd01:1::1")
 			l.router.Sh("ip addr add 203.0.113.1/32 dev lo; ip addr add 2001:db8:113::1/128 dev lo nodad")
 			l.outside("203.0.113.1", "2001:db8:113::1")

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -21,34 +22,31 @@ const (
 	deafIP       = "10.99.0.3"
 )
 
-// full listens with room for one, in the world, and takes that one in: the kernel
-// drops every further SYN.
-func (w *world) full(port int) {
-	w.t.Helper()
-	err := w.inside(func() error {
-		// net.Listen cannot set the backlog.
-		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return err
-		}
-		w.t.Cleanup(func() { _ = unix.Close(fd) })
-		sa := &unix.SockaddrInet4{Port: port}
-		copy(sa.Addr[:], net.ParseIP(serverIP).To4())
-		if err := unix.Bind(fd, sa); err != nil {
-			return err
-		}
-		if err := unix.Listen(fd, 0); err != nil {
-			return err
-		}
-		c, err := net.DialTimeout("tcp", at(port), 10*time.Second)
-		if err == nil {
-			w.t.Cleanup(func() { _ = c.Close() })
-		}
-		return err
-	})
-	if err != nil {
-		w.t.Fatal(err)
+// fullQueue listens with room for one, in the namespace of the calling thread, and takes
+// that one in: the kernel drops every further SYN.
+func fullQueue(t *testing.T, at netip.AddrPort) error {
+	family := unix.AF_INET6
+	var sa unix.Sockaddr = &unix.SockaddrInet6{Port: int(at.Port()), Addr: at.Addr().As16()}
+	if at.Addr().Is4() {
+		family, sa = unix.AF_INET, &unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()}
 	}
+	// net.Listen cannot set the backlog.
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	if err := unix.Bind(fd, sa); err != nil {
+		return err
+	}
+	if err := unix.Listen(fd, 0); err != nil {
+		return err
+	}
+	c, err := net.DialTimeout("tcp", at.String(), 10*time.Second)
+	if err == nil {
+		t.Cleanup(func() { _ = c.Close() })
+	}
+	return err
 }
 
 // walked waits until the agent has read the sockets of the world.
@@ -85,7 +83,9 @@ func TestWhoListens(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer own.Close()
-	l.full(portFull)
+	if err := l.inside(func() error { return fullQueue(t, netip.MustParseAddrPort(at(portFull))) }); err != nil {
+		t.Fatal(err)
+	}
 	l.startAll()
 	l.walked()
 

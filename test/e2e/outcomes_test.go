@@ -333,7 +333,7 @@ func (l *twoNodes) come(made conns) {
 func TestOutcomes(t *testing.T) {
 	l := newTwoNodes(t, twoNodesMore{})
 	l.servers()
-	l.settle()
+	l.settle("node-1", "node-2")
 	l.come(l.make(fates(), 20000))
 	l.agent2.stop()
 	l.come(l.make(fatesAlone(), 30000))

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -53,11 +52,11 @@ const nodeRules = `table inet node {
 	}
 	chain forward { type filter hook forward priority filter
 		ct state established,related accept
-		iifname "pod" meta l4proto { tcp, udp } th dport 7201 log group 5 prefix "DENY:no-egress" drop
-		iifname "pod" tcp dport 7202 drop
-		iifname "pod" tcp dport 7203 reject with tcp reset
-		oifname "pod" meta l4proto { tcp, udp } th dport 7204 log group 5 prefix "DENY:guard" drop
-		oifname "pod" tcp dport 7205 reject with tcp reset
+		iifname "pod2" meta l4proto { tcp, udp } th dport 7201 log group 5 prefix "DENY:no-egress" drop
+		iifname "pod2" tcp dport 7202 drop
+		iifname "pod2" tcp dport 7203 reject with tcp reset
+		oifname "pod2" meta l4proto { tcp, udp } th dport 7204 log group 5 prefix "DENY:guard" drop
+		oifname "pod2" tcp dport 7205 reject with tcp reset
 	}
 }
 `
@@ -116,30 +115,51 @@ type twoNodesMore struct {
 
 // newSpaces makes the namespaces, and gives the nodes'.
 func (l *twoNodes) newSpaces() {
-	t := l.t
-	l.router = testenv.NewSpace(t)
-	router := l.router
-	nodes := [2]*testenv.Space{testenv.NewSpace(t), testenv.NewSpace(t)}
-	l.client, l.serve = testenv.NewSpace(t), testenv.NewSpace(t)
-	router.Sh("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0\nnft -f - <<R\n" + routerRules + "R")
-	for i, pod := range []*testenv.Space{l.client, l.serve} {
-		node, k := nodes[i], i+1
-		testenv.Link(t, router, fmt.Sprintf("node%d", k), node, "eth0")
-		testenv.Link(t, node, "pod", pod, "eth0")
-		router.Sh(fmt.Sprintf(`ip addr add 10.0.%[1]d.1/24 dev node%[1]d; ip addr add fd00:%[1]d::1/64 dev node%[1]d nodad
-ip route add 10.%[1]d.0.0/24 via 10.0.%[1]d.2; ip route add fd0%[1]d::/64 via fd00:%[1]d::2`, k))
-		node.Sh(nodeSysctls + fmt.Sprintf(`ip addr add 10.0.%[1]d.2/24 dev eth0; ip addr add fd00:%[1]d::2/64 dev eth0 nodad
-ip addr add 10.%[1]d.0.1/24 dev pod; ip addr add fd0%[1]d::1/64 dev pod nodad
-ip route add default via 10.0.%[1]d.1; ip route add default via fd00:%[1]d::1
-nft -f - <<R
-%[2]sR`, k, nodeRules))
-		pod.Sh(fmt.Sprintf(`ip addr add 10.%[1]d.0.2/24 dev eth0; ip addr add fd0%[1]d::2/64 dev eth0 nodad
-sysctl -qw net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0
-ip route add default via 10.%[1]d.0.1; ip route add default via fd0%[1]d::1`, k))
+	l.router = newRouter(l.t, routerRules)
+	var pods [2]*testenv.Space
+	for i := range l.nodes {
+		l.nodes[i] = newNode(l.t, l.router, i+1, nodeRules)
+		pods[i] = newPod(l.t, l.nodes[i], i+1, 2)
 	}
+	l.client, l.serve = pods[0], pods[1]
 	l.serve.Sh("nft 'add table inet pod; add chain inet pod in { type filter hook input priority 0; }; add rule inet pod in tcp dport 7004 drop'")
 	l.client.Sh("nft 'add table inet pod; add chain inet pod in { type filter hook input priority 0; }; add rule inet pod in tcp sport 7014 drop'")
-	l.nodes = nodes
+}
+
+// newRouter makes what lies between the nodes.
+func newRouter(t *testing.T, rules string) *testenv.Space {
+	t.Helper()
+	router := testenv.NewSpace(t)
+	router.Sh("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0\nnft -f - <<R\n" + rules + "R")
+	return router
+}
+
+// newNode makes node k: 10.0.k.2 and fd00:k::2 towards the router, which sends it what is
+// for its pods, 10.k.0.0/24 and fd0k::/64.
+func newNode(t *testing.T, router *testenv.Space, k int, rules string) *testenv.Space {
+	t.Helper()
+	node := testenv.NewSpace(t)
+	testenv.Link(t, router, fmt.Sprintf("node%d", k), node, "eth0")
+	router.Sh(fmt.Sprintf(`ip addr add 10.0.%[1]d.1/24 dev node%[1]d; ip addr add fd00:%[1]d::1/64 dev node%[1]d nodad
+ip route add 10.%[1]d.0.0/24 via 10.0.%[1]d.2; ip route add fd0%[1]d::/64 via fd00:%[1]d::2`, k))
+	node.Sh(nodeSysctls + fmt.Sprintf(`ip addr add 10.0.%[1]d.2/24 dev eth0; ip addr add fd00:%[1]d::2/64 dev eth0 nodad
+ip route add default via 10.0.%[1]d.1; ip route add default via fd00:%[1]d::1
+nft -f - <<R
+%[2]sR`, k, rules))
+	return node
+}
+
+// newPod makes a pod of node k: 10.k.0.n and fd0k::n, behind the node's link podN.
+func newPod(t *testing.T, node *testenv.Space, k, n int) *testenv.Space {
+	t.Helper()
+	pod := testenv.NewSpace(t)
+	testenv.Link(t, node, fmt.Sprintf("pod%d", n), pod, "eth0")
+	node.Sh(fmt.Sprintf(`ip addr add 10.%[1]d.0.1/32 dev pod%[2]d; ip addr add fd0%[1]d::1/128 dev pod%[2]d nodad
+ip route add 10.%[1]d.0.%[2]d dev pod%[2]d; ip route add fd0%[1]d::%[2]x dev pod%[2]d`, k, n))
+	pod.Sh(fmt.Sprintf(`ip addr add 10.%[1]d.0.%[2]d/24 dev eth0; ip addr add fd0%[1]d::%[2]x/64 dev eth0 nodad
+sysctl -qw net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0
+ip route add default via 10.%[1]d.0.1; ip route add default via fd0%[1]d::1`, k, n))
+	return pod
 }
 
 func newTwoNodes(t *testing.T, more twoNodesMore) *twoNodes {
@@ -197,24 +217,10 @@ metrics: {listen: "127.0.0.1:%d"}
 
 // settle waits until the silence of each node says something: its coverage is known, and
 // it was sound since before the tolerance between two clocks.
-func (l *twoNodes) settle() {
+func (l *lab) settle(nodes ...string) {
 	l.t.Helper()
 	const tolerance = 5 * time.Second
-	eventually(l.t, "the nodes' coverage", 60*time.Second, func() error {
-		res, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/api/v1/coverage", l.apiPort))
-		if err != nil {
-			return err
-		}
-		defer res.Body.Close()
-		var b strings.Builder
-		if err := res.Write(&b); err != nil {
-			return err
-		}
-		if !strings.Contains(b.String(), "node-1") || !strings.Contains(b.String(), "node-2") {
-			return fmt.Errorf("%s", b.String())
-		}
-		return nil
-	})
+	l.heard(nodes...)
 	time.Sleep(tolerance + 3*time.Second)
 }
 
