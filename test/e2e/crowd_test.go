@@ -22,7 +22,7 @@ func crowd(t *testing.T, node *testenv.Space, zone uint16) {
 		if err != nil {
 			return err
 		}
-		defer unix.Close(fd)
+		defer func() { _ = unix.Close(fd) }()
 		answer := make([]byte, 64<<10)
 		for first := 0; first < 8<<20; first += crowdBatch {
 			var b []byte
