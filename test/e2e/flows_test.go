@@ -51,7 +51,7 @@ kind: AggregatorConfig
 dataDir: %[1]s/data
 collect: {tls: "", tcp: "127.0.0.1:%[2]d"}
 correlate: {activeTimeout: %[6]s, inactiveTimeout: 20s, halfTimeout: 1s}
-api: {auth: none, listen: "127.0.0.1:%[3]d"}
+api: {auth: none, callerRate: 1000, listen: "127.0.0.1:%[3]d"}
 metrics: {listen: "127.0.0.1:%[4]d"}
 sinks:
 - name: file

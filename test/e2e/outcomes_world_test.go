@@ -183,7 +183,7 @@ kind: AggregatorConfig
 dataDir: %[1]s/data
 collect: {tls: "", tcp: "127.0.0.1:%[2]d"}
 correlate: {activeTimeout: 2s, inactiveTimeout: 60s, halfTimeout: 8s}
-api: {auth: none, listen: "127.0.0.1:%[3]d"}
+api: {auth: none, callerRate: 1000, listen: "127.0.0.1:%[3]d"}
 metrics: {listen: "127.0.0.1:%[4]d"}
 sinks:
 - name: file

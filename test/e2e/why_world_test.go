@@ -113,7 +113,7 @@ dataDir: %[1]s/data
 cluster: {manifests: %[1]s/manifests}
 collect: {tls: "", tcp: "127.0.0.1:%[2]d"}
 correlate: {activeTimeout: 2s, inactiveTimeout: 60s, halfTimeout: 8s}
-api: {auth: none, listen: "127.0.0.1:%[3]d"}
+api: {auth: none, callerRate: 1000, listen: "127.0.0.1:%[3]d"}
 metrics: {listen: "127.0.0.1:%[4]d"}
 `, l.dir, l.collect, l.apiPort, l.metrics))
 	l.agent = l.agentOf(1, l.agentMetrics, "")
