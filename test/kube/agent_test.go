@@ -26,11 +26,7 @@ import (
 func testAgent(t *testing.T, p *plane) {
 	t.Helper()
 	testenv.NeedRoot(t)
-	bin := t.TempDir()
-	goTool := testenv.NeedTool(t, "go")
-	if b, err := exec.CommandContext(t.Context(), goTool, "build", "-o", bin, "../../cmd/weir-agent", "../../cmd/weir-aggregator").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, b)
-	}
+	bin := buildDaemons(t)
 	checkConfigs(t, p, bin)
 	node := newNode(t)
 	ports := freePorts(t, 3)
@@ -83,6 +79,17 @@ func checkConfigs(t *testing.T, p *plane, bin string) {
 			t.Errorf("weir-%s --check of its ConfigMap: %v\n%s", name, err, b)
 		}
 	}
+}
+
+// buildDaemons builds agent and aggregator into a directory of the test.
+func buildDaemons(t *testing.T) string {
+	t.Helper()
+	bin := t.TempDir()
+	goTool := testenv.NeedTool(t, "go")
+	if b, err := exec.CommandContext(t.Context(), goTool, "build", "-o", bin, "../../cmd/weir-agent", "../../cmd/weir-aggregator").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, b)
+	}
+	return bin
 }
 
 func write(t *testing.T, file, text string) {

@@ -30,6 +30,7 @@ func TestControlPlane(t *testing.T) {
 	}
 	t.Run("source", func(t *testing.T) { testSource(t, p) })
 	t.Run("agent", func(t *testing.T) { testAgent(t, p) })
+	t.Run("changes", func(t *testing.T) { testChanges(t, p) })
 	t.Run("access", func(t *testing.T) { testAccess(t, p) })
 }
 
