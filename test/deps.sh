@@ -64,3 +64,11 @@ if [ ! -x "$s3/weed" ] || ! grep -qsx "$weed" "$s3/version"; then
 	rm "$s3"/*.whl
 	echo "$weed" >"$s3/version"
 fi
+
+# Vega, which draws the panels of dashboards/kibana: 25 MB.
+vega=$PWD/test/.cache/vega
+if ! grep -qs '"version": "6.4.0"' "$vega/node_modules/vega/package.json" || ! grep -qs '"version": "6.5.0"' "$vega/node_modules/vega-lite/package.json"; then
+	echo "installing Vega"
+	mkdir -p "$vega"
+	npm install --silent --ignore-scripts --no-audit --no-fund --prefix "$vega" vega@6.4.0 vega-lite@6.5.0
+fi

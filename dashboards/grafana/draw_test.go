@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weirnet/weir/api/flow/flowtest"
 	"github.com/weirnet/weir/dashboards/grafana"
 	"github.com/weirnet/weir/dashboards/render"
 	"github.com/weirnet/weir/internal/testenv"
@@ -21,8 +22,8 @@ var draw = flag.Bool("draw", false, "write the pictures of docs/dashboards again
 // TestDraw draws every dashboard over flows from its file and the engine's answers. With
 // -draw the pictures become those of the docs.
 func TestDraw(t *testing.T) {
-	conn := database(t, generate(rand.New(rand.NewPCG(5, 6)), 20_000))
-	r := span{base, base.Add(hour), time.Minute}
+	conn := database(t, flowtest.Hour(rand.New(rand.NewPCG(5, 6)), 20_000))
+	r := span{flowtest.HourStart, flowtest.HourStart.Add(time.Hour), time.Minute}
 	for _, b := range boards(t) {
 		if b.code.Health != nil {
 			continue

@@ -16,6 +16,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/api/flow/flowtest"
 	"github.com/weirnet/weir/api/query"
 	"github.com/weirnet/weir/dashboards/grafana"
 	"github.com/weirnet/weir/internal/testenv"
@@ -114,9 +115,9 @@ func picks() []picked {
 // evaluator of the query language what the panel's link asks. Both must say the same,
 // whatever the variables pick.
 func TestPanelsAnswer(t *testing.T) {
-	recs := generate(rand.New(rand.NewPCG(1, 2)), 4000)
+	recs := flowtest.Hour(rand.New(rand.NewPCG(1, 2)), 4000)
 	conn := database(t, recs)
-	r := span{base, base.Add(hour), time.Minute}
+	r := span{flowtest.HourStart, flowtest.HourStart.Add(time.Hour), time.Minute}
 	empty := map[string]int{}
 	panels := 0
 	for _, b := range boards(t) {
@@ -483,7 +484,7 @@ func near(a, b, rel float64) bool {
 
 // TestVariablesAnswer: every variable that asks the engine gets what the records have.
 func TestVariablesAnswer(t *testing.T) {
-	recs := generate(rand.New(rand.NewPCG(3, 4)), 1500)
+	recs := flowtest.Hour(rand.New(rand.NewPCG(3, 4)), 1500)
 	conn := database(t, recs)
 	want := map[string]map[string]bool{"cluster": {}, "namespace": {}, "workload": {}}
 	for i := range recs {
@@ -498,7 +499,7 @@ func TestVariablesAnswer(t *testing.T) {
 		if want[v.Name] == nil {
 			continue
 		}
-		sql, err := expand(*v.Query.String, &picks()[0], span{base, base.Add(hour), time.Minute})
+		sql, err := expand(*v.Query.String, &picks()[0], span{flowtest.HourStart, flowtest.HourStart.Add(time.Hour), time.Minute})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -68,6 +68,7 @@ var layer = map[string]int{
 	"internal/demo":        3,
 	"deploy":               0,
 	"dashboards/grafana":   2,
+	"dashboards/kibana":    2,
 	"dashboards/render":    2,
 	"dashboards/web":       2,
 }

@@ -1,4 +1,4 @@
-package grafana_test
+package flowtest
 
 import (
 	"fmt"
@@ -9,10 +9,8 @@ import (
 	"github.com/weirnet/weir/api/flow"
 )
 
-// base is where the generated hour begins.
-var base = time.Date(2026, 3, 14, 3, 0, 0, 0, time.UTC)
-
-const hour = time.Hour
+// HourStart is where the generated hour begins.
+var HourStart = time.Date(2026, 3, 14, 3, 0, 0, 0, time.UTC)
 
 // shape is one kind of connection of the generated cluster.
 type shape struct {
@@ -46,9 +44,10 @@ var shapes = []shape{
 	{"batch", "Job/report", "data", "StatefulSet/postgres", "", "data/postgres:sql", 5432, 2, 8_000, 700_000, 640, flow.OutcomeOK, 0, 0},
 }
 
-// generate makes the records of n connections within the hour. Each record lies within one
+// Hour makes the records of n connections of a small cluster, within the hour from
+// HourStart: what dashboards are tested on and drawn with. Each record lies within one
 // minute, where a panel's and the language's ways to spread what moved are the same.
-func generate(rng *rand.Rand, n int) (recs []flow.Record) {
+func Hour(rng *rand.Rand, n int) (recs []flow.Record) {
 	total := 0
 	for _, s := range shapes {
 		total += s.weight
@@ -68,7 +67,7 @@ func generate(rng *rand.Rand, n int) (recs []flow.Record) {
 }
 
 func (s *shape) connection(rng *rand.Rand, id uint64) (recs []flow.Record) {
-	start := base.UnixMilli() + rng.Int64N(hour.Milliseconds()-1000)
+	start := HourStart.UnixMilli() + rng.Int64N(time.Hour.Milliseconds()-1000)
 	var r flow.Record
 	r.SetConnID(id)
 	r.SetStart(start)
@@ -119,7 +118,7 @@ func (s *shape) connection(rng *rand.Rand, id uint64) (recs []flow.Record) {
 		x.SetSeq(uint32(k + 1))
 		s.counters(rng, &x, outcome == flow.OutcomeOK, srcNode != dstNode && s.name == "")
 		recs = append(recs, x)
-		if at = minute + 60_000; at >= base.UnixMilli()+hour.Milliseconds() {
+		if at = minute + 60_000; at >= HourStart.UnixMilli()+time.Hour.Milliseconds() {
 			break
 		}
 	}
