@@ -17,6 +17,8 @@ type Basis struct {
 	Scanned query.Scanned   `json:"scanned"`
 	Notes   []string        `json:"notes,omitempty"`
 	Partial []query.Missing `json:"partial,omitempty"` // aggregators that did not answer
+	// Coverage is left out for a caller who sees a part of the cluster.
+	Coverage *CoverageBrief `json:"coverage,omitempty"`
 }
 
 // asking asks several queries for one answer, for the caller of a request.
@@ -39,7 +41,7 @@ func (s *Server) inquire(w http.ResponseWriter, r *http.Request) (a *asking, don
 		return nil, nil, false
 	}
 	s.Stats.Queries.Add(1)
-	a = &asking{s: s, r: r, basis: Basis{Since: time.UnixMilli(since).UTC(), Until: time.UnixMilli(until).UTC()}}
+	a = &asking{s: s, r: r, basis: Basis{Since: time.UnixMilli(since).UTC(), Until: time.UnixMilli(until).UTC(), Coverage: s.brief(r)}}
 	return a, leave, true
 }
 

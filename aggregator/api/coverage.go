@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/weirnet/weir/exporter/coverage"
@@ -13,7 +14,9 @@ type Coverage struct {
 	// Summary is one line for the foot of every total.
 	Summary string `json:"summary"`
 	// Nodes is how many nodes sent records or told of themselves within a day.
-	Nodes  int            `json:"nodes"`
+	Nodes int `json:"nodes"`
+	// Full is of how many all traffic is seen, at least partly.
+	Full   int            `json:"full"`
 	Tables []NodeCoverage `json:"tables"`
 }
 
@@ -42,8 +45,40 @@ func NewCoverage(now time.Time, tables []NodeCoverage, nodes int) Coverage {
 			fresh = append(fresh, t.Table)
 		}
 	}
-	c.Summary = coverage.Summary(fresh, c.Nodes)
+	c.Summary, c.Full = coverage.Summary(fresh, c.Nodes)
 	return c
+}
+
+// CoverageBrief is what an answer says of what its nodes let be seen at all.
+type CoverageBrief struct {
+	Nodes   int    `json:"nodes"`   // that sent records or told of themselves within a day
+	Full    int    `json:"full"`    // of which all traffic is seen, at least partly
+	Summary string `json:"summary"` // what is not seen, where and why
+}
+
+// briefs is the newest brief: a busy API need not sum all nodes up for each answer.
+type briefs struct {
+	mu sync.Mutex
+	at time.Time
+	b  CoverageBrief
+}
+
+const briefFor = time.Second
+
+// brief is what stands beside a caller's answer; nil for one who sees a part of the
+// cluster, as it is about nodes.
+func (s *Server) brief(r *http.Request) *CoverageBrief {
+	if s.Coverage == nil || !callerOf(r).All {
+		return nil
+	}
+	s.briefs.mu.Lock()
+	defer s.briefs.mu.Unlock()
+	if now := time.Now(); now.Sub(s.briefs.at) > briefFor {
+		c := s.Coverage()
+		s.briefs.at, s.briefs.b = now, CoverageBrief{c.Nodes, c.Full, c.Summary}
+	}
+	b := s.briefs.b
+	return &b
 }
 
 func (s *Server) coverage(w http.ResponseWriter, _ *http.Request) {

@@ -2,7 +2,6 @@ package api
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -31,6 +30,8 @@ type NoteBody struct {
 	End  bool   `json:"end,omitempty"`
 	// Alive is a sign of life where there are no flows.
 	Alive bool `json:"alive,omitempty"`
+	// Coverage stands beside End, for a caller who sees the whole cluster.
+	Coverage *CoverageBrief `json:"coverage,omitempty"`
 }
 
 const (
@@ -200,12 +201,13 @@ func (s *Server) flows(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/x-ndjson")
 	}
 	_ = st.rc.SetReadDeadline(time.Time{})
-	s.pump(r.Context(), st, q)
+	s.pump(r, st, q)
 	s.Stats.Sent.Add(st.sent)
 }
 
 // pump sends the backlog, then what comes, until the client or the server goes.
-func (s *Server) pump(ctx context.Context, st *stream, q request) {
+func (s *Server) pump(r *http.Request, st *stream, q request) {
+	ctx := r.Context()
 	at, seen := s.Hub.Begin(q.visible)
 	var skipped uint64
 	if q.last > 0 || q.sinceMs > 0 {
@@ -260,6 +262,6 @@ func (s *Server) pump(ctx context.Context, st *stream, q request) {
 			}
 		}
 	}
-	st.note(NoteBody{End: true, Sent: st.sent, Skipped: skipped})
+	st.note(NoteBody{End: true, Sent: st.sent, Skipped: skipped, Coverage: s.brief(r)})
 	_ = st.flush() // the client may be gone
 }

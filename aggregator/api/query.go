@@ -62,6 +62,14 @@ type Tail struct {
 	Scanned query.Scanned   `json:"scanned"`
 	TookMs  float64         `json:"took_ms"`
 	Partial []query.Missing `json:"partial,omitempty"`
+	// Coverage is left out for a caller who sees a part of the cluster.
+	Coverage *CoverageBrief `json:"coverage,omitempty"`
+}
+
+// QueryAnswer is an answer in one object.
+type QueryAnswer struct {
+	query.Result
+	Coverage *CoverageBrief `json:"coverage,omitempty"`
 }
 
 // TailLine is the line that a Tail stands in.
@@ -259,10 +267,10 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request) {
 	}
 	res.Took, res.Partial = time.Since(began), missing
 	if strings.Contains(r.Header.Get("Accept"), "application/json") {
-		reply(w, http.StatusOK, res)
+		reply(w, http.StatusOK, QueryAnswer{*res, s.brief(r)})
 		return
 	}
-	streamResult(w, rc, a, res)
+	streamResult(w, rc, a, res, s.brief(r))
 }
 
 // failAnswer says why there is no answer.
@@ -279,7 +287,7 @@ func (s *Server) failAnswer(w http.ResponseWriter, ctx context.Context, err erro
 }
 
 // streamResult writes a line for the columns, one for each row, and one for the end.
-func streamResult(w http.ResponseWriter, rc *http.ResponseController, a *query.Answer, res *query.Result) {
+func streamResult(w http.ResponseWriter, rc *http.ResponseController, a *query.Answer, res *query.Result, seen *CoverageBrief) {
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
@@ -298,6 +306,6 @@ func streamResult(w http.ResponseWriter, rc *http.ResponseController, a *query.A
 			return // the client went away
 		}
 	}
-	tail := Tail{End: true, Rows: len(res.Rows), Cut: res.Cut, Scanned: res.Scanned, TookMs: float64(res.Took.Microseconds()) / 1000, Partial: res.Partial}
+	tail := Tail{End: true, Rows: len(res.Rows), Cut: res.Cut, Scanned: res.Scanned, TookMs: float64(res.Took.Microseconds()) / 1000, Partial: res.Partial, Coverage: seen}
 	_ = enc.Encode(TailLine{tail})
 }

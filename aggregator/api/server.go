@@ -97,6 +97,7 @@ type Server struct {
 	clients atomic.Int64
 	queries atomic.Int64
 	usage   usage
+	briefs  briefs
 
 	longBegins begins
 	Stats      Stats

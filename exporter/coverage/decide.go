@@ -234,9 +234,8 @@ func room(f *Facts) []reason {
 }
 
 // Summary says in one line what is not seen, for the foot of every total. Nodes is
-// how many nodes should report.
-func Summary(tables []Table, nodes int) string {
-	full := 0
+// how many nodes should report; full, of how many nothing is missing altogether.
+func Summary(tables []Table, nodes int) (line string, full int) {
 	var gaps []string
 	for i := range tables {
 		g := gapsOf(&tables[i])
@@ -255,7 +254,7 @@ func Summary(tables []Table, nodes int) string {
 	case silent > 1:
 		s += fmt.Sprintf("; %d nodes do not report", silent)
 	}
-	return s
+	return s, full
 }
 
 // gapsOf names what a node does not see, one text for each reason.

@@ -60,7 +60,7 @@ func TestTriedTravels(t *testing.T) {
 	if diff := cmp.Diff(want, FromFacts("node-1", want.Facts(1000))); diff != "" {
 		t.Error(diff)
 	}
-	if s := Summary([]Table{want}, 1); s != "coverage: 0 of 1 nodes, host v4 on node-1 not seen: inspection says yes, and a canary was not booked: not tracked" {
+	if s, full := Summary([]Table{want}, 1); full != 0 || s != "coverage: 0 of 1 nodes, host v4 on node-1 not seen: inspection says yes, and a canary was not booked: not tracked" {
 		t.Error(s)
 	}
 	var c Canary

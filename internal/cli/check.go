@@ -98,7 +98,7 @@ func checkServer(ctx context.Context, env *Env, c *client, output string, names 
 	if len(names) == 0 {
 		text += "\n" + clean(all.Summary) + "\n"
 	} else {
-		text += "\n" + clean(coverage.Summary(tables, len(tables))) + "\n"
+		text += "\n" + summary(tables) + "\n"
 	}
 	if _, err := io.WriteString(env.Out, text); err != nil {
 		return fmt.Errorf("write: %w", err)
@@ -157,7 +157,13 @@ func printCoverage(w io.Writer, output string, tables []coverage.Table) error {
 
 // coverageText is the tables and the summary.
 func coverageText(tables []coverage.Table) string {
-	return coverageTables(tables) + "\n" + clean(coverage.Summary(tables, len(tables))) + "\n"
+	return coverageTables(tables) + "\n" + summary(tables) + "\n"
+}
+
+// summary is the last line.
+func summary(tables []coverage.Table) string {
+	line, _ := coverage.Summary(tables, len(tables))
+	return clean(line)
 }
 
 // coverageTables is the table, and below it each reason once with its remedy, the

@@ -175,6 +175,15 @@ func (o *queryCmd) farewell(h *api.Head, t *api.Tail) {
 	for i := range t.Partial {
 		fmt.Fprintln(o.env.Err, missing(&t.Partial[i]))
 	}
+	seenOf(o.env.Err, t.Coverage)
+}
+
+// seenOf says what the nodes let be seen at all; an aggregator that says nothing of it,
+// or a caller who may not know, has none.
+func seenOf(w io.Writer, c *api.CoverageBrief) {
+	if c != nil {
+		fmt.Fprintln(w, clean(c.Summary))
+	}
 }
 
 // missing names an aggregator that did not answer.

@@ -120,6 +120,9 @@ func askTop(ctx context.Context, c *client, cond string, by []string, window tim
 	for i := range tail.Partial {
 		s.notes = append(s.notes, missing(&tail.Partial[i]))
 	}
+	if c := tail.Coverage; c != nil && c.Full < c.Nodes {
+		s.notes = append(s.notes, c.Summary)
+	}
 	return s, nil
 }
 

@@ -56,6 +56,7 @@ func (a *answer) basis(b *api.Basis) {
 	for i := range b.Partial {
 		fmt.Fprintln(a.env.Err, missing(&b.Partial[i]))
 	}
+	seenOf(a.env.Err, b.Coverage)
 }
 
 // when is a moment of the cluster's changes.

@@ -98,7 +98,7 @@ const partMedia = "application/vnd.weir.part+json"
 
 var queryAnswers = []content{
 	{media: linesMedia, name: "QueryLine", lines: []reflect.Type{reflect.TypeFor[api.Head](), reflect.TypeFor[query.Row](), reflect.TypeFor[api.TailLine]()}},
-	{media: jsonMedia, body: reflect.TypeFor[query.Result]()},
+	{media: jsonMedia, body: reflect.TypeFor[api.QueryAnswer]()},
 	{media: partMedia, body: reflect.TypeFor[query.Part]()},
 }
 

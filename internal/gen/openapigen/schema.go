@@ -32,7 +32,6 @@ var names = map[reflect.Type]string{
 	reflect.TypeFor[api.Books]():          "Ledger",
 	reflect.TypeFor[api.AgentBooks]():     "AgentLedger",
 	reflect.TypeFor[api.TailLine]():       "QueryTailLine",
-	reflect.TypeFor[query.Result]():       "QueryAnswer",
 	reflect.TypeFor[query.Column]():       "QueryColumn",
 	reflect.TypeFor[query.Row]():          "QueryRow",
 	reflect.TypeFor[query.Part]():         "QueryPart",
