@@ -60,6 +60,7 @@ type Exporter struct {
 	proofs  *ledger.Stage
 	inbox   chan []outcome.Observation
 	looked  int64 // when the attempts were looked at, ms
+	asked   int   // connections that the kernel was asked for in this second
 	now     int64
 	seen    *ledger.Stage
 	tracked *ledger.Stage
@@ -110,7 +111,7 @@ func New(cfg Config) (*Exporter, error) {
 	cfg.Track.Events = cfg.Source.Events() != nil
 	e := &Exporter{cfg: cfg, now: cfg.Clock(), seen: cfg.Book.Stage("conntrack"), tracked: cfg.Book.Stage("track"), gauge: newGauge(cfg.Owner)}
 	e.tr = track.New(cfg.Track, e.now, e.export)
-	e.join = outcome.New(outcome.Config{HoldMs: holdMs(&cfg)}, e.send)
+	e.join = outcome.New(outcome.Config{HoldMs: holdMs(&cfg), Exists: e.asker()}, e.send)
 	e.inbox = make(chan []outcome.Observation, 256)
 	e.proofs = cfg.Book.Stage("outcome")
 	e.proofs.SetHeld(func() ledger.Amount { return ledger.Amount{Records: e.state.Load().Outcome.Held} })
@@ -171,7 +172,7 @@ func (e *Exporter) Run(ctx context.Context) error {
 			}
 			e.tr.Expire(e.now)
 			if e.now-e.looked >= 1000 {
-				e.looked = e.now
+				e.looked, e.asked = e.now, 0
 				e.join.Expire(e.now)
 			}
 			e.publish()
@@ -212,7 +213,9 @@ func (e *Exporter) Observed(list []outcome.Observation) {
 
 func (e *Exporter) observe(list []outcome.Observation) {
 	for i := range list {
-		e.join.Observe(e.now, &list[i])
+		if o := &list[i]; e.join.Observe(e.now, o) {
+			e.tr.Renew(e.now, &o.Tuple)
+		}
 	}
 }
 

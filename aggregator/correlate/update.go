@@ -9,7 +9,7 @@ const (
 	newData    = 1 << iota // counters, a later packet or other names
 	newEnd                 // the first record of an end
 	newJoin                // both ends are there now
-	newOutcome             //
+	newOutcome             // an end says what came of the connection, or otherwise than before
 	newFinal               // an end said its last word
 	newDirt                // the first news since the last emission
 )
@@ -333,6 +333,11 @@ func clamp32(v int64) uint32 {
 	return uint32(max(v, 0))
 }
 
+// agrees tells whether both ends say the same of what came of the connection.
+func (e *entry) agrees() bool {
+	return e.both() && e.ends[sideSrc].outcome() == e.ends[sideDst].outcome()
+}
+
 // react emits at once what must not wait, and sets the next deadline.
 func (c *Correlator) react(i uint32, e *entry, grown uint8, emit func(*flow.Record)) {
 	if grown == 0 {
@@ -340,12 +345,14 @@ func (c *Correlator) react(i uint32, e *entry, grown uint8, emit func(*flow.Reco
 	}
 	switch {
 	case e.told == 0:
-		if !e.waits() && !e.silent() {
+		// A denial stands, whatever the other end says.
+		if (!e.waits() || e.one().outcome() == flow.OutcomeDenied) && !e.silent() {
 			c.tell(i, e, emit)
 		}
 	case grown&newJoin != 0, // a half is mended
 		e.flags&entFinalTold != 0,              // a late word after the end
 		grown&newFinal != 0 && e.over(),        // the end
+		grown&newOutcome != 0 && !e.agrees(),   // what came of it; the other end's same word can wait
 		e.flags&entHalfTold != 0 && !e.waits(): // told as a half, and no other is expected any more
 		c.tell(i, e, emit)
 	case grown&(newFinal|newEnd) == 0 && (grown&newDirt == 0 || e.emitted+ticks(c.cfg.ActiveMs) > c.nowTick):

@@ -107,7 +107,7 @@ func wire(cfg *config.Agent, log *slog.Logger, v buildinfo.Info, src source) (*p
 		return nil, err
 	}
 	loop, err := exporter.New(exporter.Config{
-		Source: src, Track: trackConfig(cfg, src), Poll: cfg.Conntrack.PollInterval, Enrich: withSockets(socks, names.enricher.Fill), Owner: names.owner,
+		Source: src.Source, Track: trackConfig(cfg, src), Poll: cfg.Conntrack.PollInterval, Enrich: withSockets(socks, names.enricher.Fill), Owner: names.owner,
 		Sink: birds.sink(sender), Book: book, Log: log, Clock: birds.clock, Canary: birds.conn,
 	})
 	if err != nil {

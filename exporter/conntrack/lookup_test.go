@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/weirnet/weir/api/flow"
 )
 
 // TestLookup finds each entry of real traffic, IPv4 and IPv6, as the dump has it.
@@ -38,6 +40,19 @@ func TestLookup(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)
 		}
+		k, err := NewKernel(KernelOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range []flow.Tuple{want.Orig, want.Orig.Reverse()} {
+			if has, err := k.Has(t.Context(), x, []uint16{3, want.Zone}); !has || err != nil {
+				t.Errorf("the kernel has it not: %v", err)
+			}
+			if has, err := k.Has(t.Context(), x, []uint16{3, 4}); has || err != nil {
+				t.Errorf("another zone has it: %v", err)
+			}
+		}
+		_ = k.Close()
 		absent := want.Orig
 		absent.SrcPort++
 		if _, found, err := Lookup(t.Context(), Options{}, absent); found || err != nil {

@@ -3,8 +3,12 @@ package conntrack
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/exporter/track"
 )
 
@@ -23,6 +27,12 @@ type Source interface {
 	Close() error
 	// Vitals gives what the source says about itself.
 	Vitals() Vitals
+}
+
+// Finder is a Source that can be asked for one connection.
+type Finder interface {
+	// Has tells whether a zone has an entry, one of whose directions is t or its reverse.
+	Has(ctx context.Context, t flow.Tuple, zones []uint16) (bool, error)
 }
 
 // Vitals is what a source knows besides connections; zero where it knows nothing.
@@ -103,6 +113,26 @@ func (k *Kernel) Close() error {
 		errs = append(errs, k.vit.close())
 	}
 	return errors.Join(errs...)
+}
+
+// Has asks the kernel: two system calls a zone, and two more where there is translation.
+func (k *Kernel) Has(ctx context.Context, t flow.Tuple, zones []uint16) (bool, error) {
+	for _, zone := range zones {
+		for _, x := range [...]flow.Tuple{t, t.Reverse()} {
+			found := false
+			_, err := k.vit.exchange(ctx, tupleRequest(msgGet, x, zone), k.buf, func(_ []byte, h header, _ []byte) error {
+				found = found || h.typ == msgNew
+				return nil
+			})
+			switch {
+			case found:
+				return true, nil
+			case err != nil && !errors.Is(err, unix.ENOENT):
+				return false, fmt.Errorf("look for the connection: %w", err)
+			}
+		}
+	}
+	return false, nil
 }
 
 // Vitals asks the kernel; what it does not answer stays as it was.

@@ -19,8 +19,6 @@
 package outcome
 
 import (
-	"math"
-
 	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/exporter/track"
 )
@@ -53,7 +51,11 @@ type Observation struct {
 
 // Config of a Joiner, times in ms. Zero values give the defaults.
 type Config struct {
-	HoldMs  int64 // how long an observation waits for its connection's export; 12000
+	HoldMs int64 // how long an observation waits for its connection's export; 12000
+	SoonMs int64 // how long one waits whose connection has no entry; 1500, in which a SYN is sent again
+	// Exists asks the kernel whether a connection with that tuple has an entry; ok is false
+	// where it cannot be asked (now). Nil where there is nobody to ask.
+	Exists  func(t *flow.Tuple) (exists, ok bool)
 	AgainMs int64 // what is told already is told again, with its repeats, this often; 30000
 	QuietMs int64 // and is over after so long without another; 70000, more than the 64 s between the last two SYNs
 	Max     int   // attempts held; 65536
@@ -129,6 +131,7 @@ func New(cfg Config, emit func(*track.Export)) *Joiner {
 		}
 	}
 	def(&cfg.HoldMs, 12_000)
+	def(&cfg.SoonMs, 1500)
 	def(&cfg.AgainMs, 30_000)
 	def(&cfg.QuietMs, 70_000)
 	if cfg.Max <= 0 {
@@ -144,12 +147,13 @@ func (j *Joiner) Stats() Stats {
 	return s
 }
 
-// Observe takes one observation.
-func (j *Joiner) Observe(nowMs int64, o *Observation) {
+// Observe takes one observation. It tells whether that is the first of its attempt: a
+// connection of that tuple that is known has something new to tell.
+func (j *Joiner) Observe(nowMs int64, o *Observation) (first bool) {
 	j.stats.In++
 	if o.Kind == Reset {
 		j.reset(o)
-		return
+		return false
 	}
 	k := keyOf(&o.Tuple)
 	a := j.m[k]
@@ -160,8 +164,9 @@ func (j *Joiner) Observe(nowMs int64, o *Observation) {
 	if a == nil {
 		if len(j.m) >= j.cfg.Max {
 			j.stats.Full++
-			return
+			return false
 		}
+		first = true
 		a = &attempt{firstMs: o.TimeMs, startMs: o.TimeMs}
 		if o.SinceMs != 0 {
 			a.startMs = min(o.SinceMs, o.TimeMs)
@@ -192,6 +197,7 @@ func (j *Joiner) Observe(nowMs int64, o *Observation) {
 		}
 	case Reset: // apart
 	}
+	return first
 }
 
 // twinMs is in which time an error of the same client's port is the same error.
@@ -293,44 +299,6 @@ func socketProves(o flow.Outcome) flow.Evidence {
 	default:
 		return 0
 	}
-}
-
-// Expire tells what waited long enough for a connection, what has new repeats, and
-// forgets what is over. It looks at all that is held: call it about once a second.
-func (j *Joiner) Expire(nowMs int64) {
-	j.forgetResets(nowMs)
-	for k, a := range j.m {
-		switch {
-		case nowMs-a.lastMs >= j.cfg.QuietMs:
-			j.finish(nowMs, k, a)
-		case a.joined, a.held == 0:
-		case a.seq == 0 && nowMs-a.firstMs >= j.cfg.HoldMs, a.seq > 0 && nowMs-a.toldMs >= j.cfg.AgainMs:
-			j.tell(nowMs, a, false)
-		}
-	}
-}
-
-// finish forgets an attempt, and tells what of it is in no record yet. Where nothing is
-// new it says nothing: a last word after a minute would be of a connection that the
-// aggregator has forgotten.
-func (j *Joiner) finish(nowMs int64, k key, a *attempt) {
-	delete(j.m, k)
-	if a.joined {
-		j.stats.Joined += a.held
-		j.stats.Held -= a.held
-		return
-	}
-	if a.held > 0 {
-		j.tell(nowMs, a, true)
-	}
-}
-
-// Flush tells all that waits.
-func (j *Joiner) Flush(nowMs int64) {
-	for k, a := range j.m {
-		j.finish(nowMs, k, a)
-	}
-	j.forgetResets(math.MaxInt64)
 }
 
 func (j *Joiner) tell(nowMs int64, a *attempt, final bool) {

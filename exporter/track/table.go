@@ -37,6 +37,7 @@ type entry struct {
 	state   uint8 // TCP state before the present one
 	dead    death
 	flags   entryFlags
+	outcome flow.Outcome // that was told last
 }
 
 // store is a slab of entries in chunks (growing copies nothing) and its index.

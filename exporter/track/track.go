@@ -7,6 +7,7 @@ import (
 // Config of a Tracker. Zero values give the defaults.
 type Config struct {
 	ActiveMs int64    // a connection with news is exported this often; 5000
+	FirstMs  int64    // within this a new connection is exported, and one with a new outcome; 1000, at most ActiveMs
 	IdleMs   int64    // news older than this are exported as idle; 15000
 	EndMs    int64    // a TCP end is exported after this, so that its last ACKs are in; 1000
 	GraceMs  int64    // what a dump no longer has waits so long for its DESTROY event; 1000, with Events
@@ -47,6 +48,7 @@ type Tracker struct {
 	hand   int32 // where the search for a victim goes on
 	bases  map[int32]Counters
 	recent []uint64
+	zones  []uint16 // that entries had; one too many says that there are more
 	gone   []evicted
 	dead   entry // an entry that was never in the table
 	buf    Conn
@@ -75,6 +77,7 @@ func New(cfg Config, nowMs int64, emit func(*Export)) *Tracker {
 		}
 	}
 	def(&cfg.ActiveMs, 5000)
+	def(&cfg.FirstMs, min(1000, cfg.ActiveMs))
 	def(&cfg.IdleMs, 15000)
 	def(&cfg.EndMs, 1000)
 	def(&cfg.GraceMs, 1000)
@@ -85,7 +88,7 @@ func New(cfg Config, nowMs int64, emit func(*Export)) *Tracker {
 	if cfg.Timeouts == (Timeouts{}) {
 		cfg.Timeouts = DefaultTimeouts()
 	}
-	t := &Tracker{cfg: cfg, emit: emit, store: newStore(), bases: map[int32]Counters{}, recent: make([]uint64, recentSize)}
+	t := &Tracker{cfg: cfg, emit: emit, store: newStore(), bases: map[int32]Counters{}, recent: make([]uint64, recentSize), zones: []uint16{0}}
 	t.wheel.init(nowMs)
 	return t
 }
@@ -156,6 +159,7 @@ func (t *Tracker) insert(nowMs int64, hash uint64, c *Conn) {
 	if t.used >= t.cfg.MaxConns {
 		t.evict(nowMs)
 	}
+	t.zone(c.Zone)
 	i, e := t.add(hash)
 	e.conn, e.firstMs, e.seenMs, e.movedMs, e.gen = *c, nowMs, nowMs, nowMs, t.gen
 	e.state = c.TCPState
@@ -291,61 +295,6 @@ func (t *Tracker) changed(nowMs int64, i int32, e *entry, news bool) {
 	t.schedule(nowMs, i, e)
 }
 
-// schedule puts an entry that has something to tell into the wheel.
-func (t *Tracker) schedule(nowMs int64, i int32, e *entry) {
-	switch {
-	case e.flags&(flagEnd|flagFinal) == flagEnd:
-		t.sooner(i, e, nowMs+t.cfg.EndMs)
-	case e.flags&flagNews != 0 && e.slot == none:
-		// Its own phase of the active timeout: exports are spread over it.
-		phase := int64(e.hash>>32) % t.cfg.ActiveMs
-		t.put(i, e, nowMs+t.cfg.ActiveMs-(nowMs-phase)%t.cfg.ActiveMs)
-	}
-}
-
-// fire handles an entry whose time has come; it is in no slot of the wheel.
-func (t *Tracker) fire(nowMs int64, i int32, e *entry) {
-	switch {
-	case e.flags&flagDrop != 0:
-		t.free1(i)
-	case e.flags&flagGone != 0:
-		t.final(nowMs, e)
-		t.bury(nowMs, i, e)
-	case e.flags&flagEnd != 0:
-		t.final(nowMs, e)
-	case e.flags&flagNews != 0:
-		reason := flow.EndReasonActive
-		if nowMs-e.movedMs >= t.cfg.IdleMs {
-			reason = flow.EndReasonIdle
-		}
-		t.export(nowMs, e, reason)
-	}
-}
-
-func (t *Tracker) final(nowMs int64, e *entry) {
-	if e.flags&flagFinal == 0 || e.flags&flagNews != 0 {
-		e.flags |= flagFinal
-		t.export(nowMs, e, flow.EndReasonEnd)
-	}
-}
-
-// bury frees a dead entry, or keeps its totals while a late event may come.
-func (t *Tracker) bury(nowMs int64, i int32, e *entry) {
-	if !t.cfg.Events {
-		t.free1(i)
-		return
-	}
-	e.flags |= flagDrop
-	t.put(i, e, nowMs+t.cfg.GhostMs)
-}
-
-func (t *Tracker) free1(i int32) {
-	if len(t.bases) > 0 {
-		delete(t.bases, i)
-	}
-	t.remove(i)
-}
-
 // export tells what is new about e.
 func (t *Tracker) export(nowMs int64, e *entry, reason flow.EndReason) {
 	x := &t.out
@@ -354,6 +303,7 @@ func (t *Tracker) export(nowMs int64, e *entry, reason flow.EndReason) {
 		Delta: e.conn.Counters.minus(&e.told), Reason: reason, First: e.seq == 0, Final: e.flags&flagFinal != 0,
 	}
 	x.Outcome, x.Evidence = outcome(&e.conn, e.state, e.dead)
+	e.outcome = x.Outcome
 	t.stats.OutRecords++
 	if e.seq == 0 {
 		t.stats.OutConnections++

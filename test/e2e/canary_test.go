@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/exporter/coverage"
 	"github.com/weirnet/weir/internal/canary"
 	"github.com/weirnet/weir/internal/testenv"
@@ -113,6 +114,7 @@ func TestCanariesOnEveryWay(t *testing.T) {
 		return nil
 	})
 	l.verifyCrosses()
+	l.refusedHere()
 	l.hideFromConntrack()
 	l.drain()
 }
@@ -165,6 +167,37 @@ func (l *twoNodes) verifyCrosses() {
 		}
 	}
 	l.t.Logf("%s", out)
+}
+
+// refusedHere: a connection that is refused within one node, or across, says by whom; from
+// a node to itself nothing proves it.
+func (l *twoNodes) refusedHere() {
+	l.t.Helper()
+	eventually(l.t, "who refused", 30*time.Second, func() error {
+		got, err := l.lastRecords()
+		if err != nil {
+			return err
+		}
+		seen := map[flow.Scope]int{}
+		for _, r := range got {
+			if r.Outcome != flow.OutcomeRefused || !r.Canary || !r.Final {
+				continue
+			}
+			want := flow.ResetByDst
+			if r.SrcKind == flow.EndNode && r.Scope == flow.ScopeSameNode {
+				want = flow.ResetByUnknown
+			}
+			if r.ResetBy != want {
+				return fmt.Errorf("%s to %s port %d: refused by %s, want %s; seen by %s, evidence %06b, half %t, at %d", r.SrcIP, r.DstIP, r.DstPort,
+					flow.ResetByWords[r.ResetBy], flow.ResetByWords[want], flow.SeenByWords[r.SeenBy], r.Evidence, r.Half, r.End)
+			}
+			seen[r.Scope]++
+		}
+		if seen[flow.ScopeSameNode] == 0 || seen[flow.ScopeCrossNode] == 0 {
+			return fmt.Errorf("refused connections by scope: %v", seen)
+		}
+		return nil
+	})
 }
 
 // hideFromConntrack: a rule exempts what goes to the other node's pods from tracking. The

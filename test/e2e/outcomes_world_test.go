@@ -110,6 +110,7 @@ type twoNodesMore struct {
 	manifests string                                // further objects
 	agent     string                                // further keys of the agents
 	aggregate string                                // further keys of the aggregator
+	slow      bool                                  // the table is read, and the live told, every minute only
 	world     func(l *twoNodes) (netns [2][]string) // further namespaces, and those of pods on each node
 }
 
@@ -191,21 +192,25 @@ sinks:
   spool: {batchAge: 100ms, fsyncEvery: 50ms}
   jsonl: {path: %[1]s/flows.jsonl, maxBytes: 1000000000}
 %[5]s`, l.dir, l.collect, l.apiPort, l.metrics, more.aggregate))
+	every := "1s"
+	if more.slow {
+		every = "60s"
+	}
 	agent := func(i, metrics int, pod *testenv.Space) *proc {
 		return daemon(t, l.dir, fmt.Sprintf("agent-%d", i), "weir-agent", fmt.Sprintf(`apiVersion: weir.dev/v1alpha1
 kind: AgentConfig
-nodeName: node-%d
+nodeName: node-%[1]d
 observeOnly: true
-conntrack: {netns: %s, pollInterval: 1s}
-track: {activeTimeout: 1s, idleTimeout: 2s}
+conntrack: {netns: %[2]s, pollInterval: %[7]s}
+track: {activeTimeout: %[7]s, idleTimeout: 60s}
 icmp: {enabled: true}
 resets: {enabled: true}
-sockets: {enabled: true, interval: 500ms, netns: [%s]}
+sockets: {enabled: true, interval: 500ms, netns: [%[3]s]}
 nflog: {enabled: true, prefixes: [{group: 5, prefix: "DENY:"}]}
-names: {source: manifests, manifests: %s}
-send: {transport: tcp, aggregators: ["127.0.0.1:%d"]}
-metrics: {listen: "127.0.0.1:%d"}
-%s`, i, l.nodes[i-1].Path, strings.Join(append(pods[i-1], pod.Path), ", "), manifests, l.collect, metrics, more.agent))
+names: {source: manifests, manifests: %[4]s}
+send: {transport: tcp, aggregators: ["127.0.0.1:%[5]d"]}
+metrics: {listen: "127.0.0.1:%[6]d"}
+%[8]s`, i, l.nodes[i-1].Path, strings.Join(append(pods[i-1], pod.Path), ", "), manifests, l.collect, metrics, every, more.agent))
 	}
 	metrics2 := freePort(t)
 	l.agent, l.agent2 = agent(1, l.agentMetrics, l.client), agent(2, metrics2, l.serve)
