@@ -61,7 +61,7 @@ func start(ctx context.Context, cfg *config.Agent, log *slog.Logger, v buildinfo
 		return err
 	}
 	defer restore()
-	p, err := wire(cfg, log, v, src)
+	p, err := wire(cfg, log, v, src) //nolint:contextcheck // the kernel is asked with a time of its own
 	if err != nil {
 		return err
 	}
