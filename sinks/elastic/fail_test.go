@@ -248,7 +248,7 @@ func TestSecured(t *testing.T) {
 		gone.Close()
 		cfg := config(srv.URL, "failover")
 		cfg.DialTimeout, cfg.RequestTimeout = time.Second, 5*time.Second
-		cfg.Hosts = []string{"http://" + gone.Addr().String(), deaf(t), srv.URL}
+		cfg.Hosts = []string{"http://" + gone.Addr().String(), "http://" + testenv.Deaf(t), srv.URL}
 		s := newSink(t, cfg)
 		for i := range 4 {
 			if err := s.Write(t.Context(), samples(10*i, 10)); err != nil {
@@ -258,27 +258,7 @@ func TestSecured(t *testing.T) {
 		if n := count(t, srv.URL, "failover"); n != 40 {
 			t.Errorf("%d documents, want 40", n)
 		}
-		cfg.Hosts, cfg.RequestTimeout = []string{deaf(t)}, 300*time.Millisecond
+		cfg.Hosts, cfg.RequestTimeout = []string{"http://" + testenv.Deaf(t)}, 300*time.Millisecond
 		wantError(t, newSink(t, cfg).Write(t.Context(), samples(0, 5)), "no answer in time", "is it Elasticsearch's HTTP port")
 	})
-}
-
-// deaf accepts connections, reads and never answers.
-func deaf(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() { _, _ = io.Copy(io.Discard, c) }()
-		}
-	}()
-	return "http://" + l.Addr().String()
 }

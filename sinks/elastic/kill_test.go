@@ -22,6 +22,7 @@ import (
 	"github.com/weirnet/weir/internal/testenv"
 	"github.com/weirnet/weir/sinks"
 	"github.com/weirnet/weir/sinks/elastic"
+	"github.com/weirnet/weir/sinks/sinktest"
 )
 
 const childEnv = "WEIR_ELASTIC_CHILD"
@@ -37,7 +38,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	os.Exit(m.Run())
+	sinktest.Main(m, kind(nil, ""))
 }
 
 // child offers records up to total to a sink of documents and one of sums, from where
