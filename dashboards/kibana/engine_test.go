@@ -406,11 +406,7 @@ func cell(v any) string {
 // draw has Vega draw panels.
 func draw(t *testing.T, in []drawn) (out []drawn) {
 	t.Helper()
-	cache, err := filepath.Abs("../../test/.cache/vega")
-	if err != nil {
-		t.Fatal(err)
-	}
-	testenv.NeedFile(t, filepath.Join(cache, "node_modules", "vega"), "Vega")
+	cache := testenv.Cache(t, "Vega", "vega")
 	cmd := exec.Command(testenv.NeedTool(t, "node"), "../../test/vega/draw.mjs", cache)
 	b, err := json.Marshal(in)
 	if err != nil {

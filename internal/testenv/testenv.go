@@ -40,11 +40,3 @@ func NeedTool(t testing.TB, name string) string {
 	}
 	return p
 }
-
-// NeedFile needs what `make deps` puts into test/.cache.
-func NeedFile(t testing.TB, path, what string) {
-	t.Helper()
-	if _, err := os.Stat(path); err != nil {
-		lack(t, "needs %s: run `make deps` to put it into test/.cache", what)
-	}
-}

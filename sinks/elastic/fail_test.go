@@ -1,18 +1,12 @@
 package elastic_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
-	"encoding/pem"
 	"errors"
 	"io"
 	"log"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -69,54 +63,6 @@ func TestPressure(t *testing.T) {
 	})
 }
 
-// authority signs certificates for 127.0.0.1.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	file string
-}
-
-func newAuthority(t *testing.T) *authority {
-	t.Helper()
-	a := &authority{}
-	a.cert, a.key, a.file, _ = a.issue(t, "ca", time.Now().Add(time.Hour))
-	return a
-}
-
-// issue makes a certificate; the first is the authority's own.
-func (a *authority) issue(t *testing.T, name string, until time.Time) (cert *x509.Certificate, key *ecdsa.PrivateKey, certFile, keyFile string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: until.Add(-48 * time.Hour), NotAfter: until, BasicConstraintsValid: true, IsCA: a.cert == nil,
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	parent, signer := tmpl, key
-	if a.cert != nil {
-		parent, signer = a.cert, a.key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, parent, &key.PublicKey, signer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err = x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	kd, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	certFile = write(t, filepath.Join(dir, name+".crt"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
-	keyFile = write(t, filepath.Join(dir, name+".key"), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: kd})))
-	return cert, key, certFile, keyFile
-}
-
 func write(t *testing.T, path, text string) string {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -133,7 +79,7 @@ type secured struct {
 	header atomic.Pointer[string] // the one Authorization that is good
 }
 
-func secure(t *testing.T, to string, a *authority, clients bool) *secured {
+func secure(t *testing.T, to string, ca *testenv.CA, clients bool) *secured {
 	t.Helper()
 	u, err := url.Parse(to)
 	if err != nil {
@@ -154,7 +100,10 @@ func secure(t *testing.T, to string, a *authority, clients bool) *secured {
 	}))
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	pool := x509.NewCertPool()
-	pool.AddCert(a.cert)
+	pem, err := os.ReadFile(ca.File)
+	if err != nil || !pool.AppendCertsFromPEM(pem) {
+		t.Fatal(err)
+	}
 	s.TLS = &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 		c := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*s.pair.Load()}}
 		if clients {
@@ -181,15 +130,15 @@ func (s *secured) certificate(t *testing.T, certFile, keyFile string) {
 func TestSecured(t *testing.T) {
 	srv := testenv.StartSearch(t, testenv.Elasticsearch)
 	t.Run("credentials", func(t *testing.T) {
-		a := newAuthority(t)
-		front := secure(t, srv.URL, a, false)
-		_, _, certFile, keyFile := a.issue(t, "server", time.Now().Add(time.Hour))
+		ca := testenv.NewCA(t)
+		front := secure(t, srv.URL, ca, false)
+		certFile, keyFile := ca.Issue(t, t.TempDir(), "server", time.Now().Add(time.Hour))
 		front.certificate(t, certFile, keyFile)
 		good := "ApiKey " + base64.StdEncoding.EncodeToString([]byte("id:key"))
 		front.header.Store(&good)
 		cfg := config(front.URL, "credentials")
 		wantError(t, newSink(t, cfg).Write(t.Context(), samples(0, 5)), "of a CA that is not trusted here", "ca:")
-		cfg.CAFile = a.file
+		cfg.CAFile = ca.File
 		wantError(t, newSink(t, cfg).Write(t.Context(), samples(0, 5)), "wants credentials", "401", "unable to authenticate")
 		cfg.APIKeyFile = write(t, filepath.Join(t.TempDir(), "key"), "wrong\n")
 		s := newSink(t, cfg)
@@ -213,26 +162,22 @@ func TestSecured(t *testing.T) {
 		}
 	})
 	t.Run("certificates", func(t *testing.T) {
-		a := newAuthority(t)
-		front := secure(t, srv.URL, a, true)
+		ca := testenv.NewCA(t)
+		front := secure(t, srv.URL, ca, true)
 		none := ""
 		front.header.Store(&none)
-		_, _, certFile, keyFile := a.issue(t, "server", time.Now().Add(-time.Hour))
+		dir := t.TempDir()
+		certFile, keyFile := ca.Issue(t, dir, "server", time.Now().Add(-time.Hour))
 		front.certificate(t, certFile, keyFile)
 		cfg := config(front.URL, "certificates")
-		cfg.CAFile = a.file
-		_, _, cfg.CertFile, cfg.KeyFile = a.issue(t, "client", time.Now().Add(-time.Hour))
+		cfg.CAFile = ca.File
+		cfg.CertFile, cfg.KeyFile = ca.Issue(t, dir, "client", time.Now().Add(-time.Hour))
 		s := newSink(t, cfg)
 		wantError(t, s.Write(t.Context(), samples(0, 5)), "certificate is not good", "expired")
-		_, _, certFile, keyFile = a.issue(t, "server", time.Now().Add(time.Hour))
+		ca.Issue(t, dir, "server", time.Now().Add(time.Hour))
 		front.certificate(t, certFile, keyFile) // renewed
 		wantError(t, s.Write(t.Context(), samples(0, 5)), "certificate")
-		_, _, c, k := a.issue(t, "client", time.Now().Add(time.Hour)) // the client's too, at the same place
-		for from, to := range map[string]string{c: cfg.CertFile, k: cfg.KeyFile} {
-			if err := os.Rename(from, to); err != nil {
-				t.Fatal(err)
-			}
-		}
+		ca.Issue(t, dir, "client", time.Now().Add(time.Hour)) // the client's too, at the same place
 		if err := s.Write(t.Context(), samples(0, 5)); err != nil {
 			t.Fatal(err)
 		}

@@ -3,15 +3,13 @@
 # security and ILM, which those jars lack. Nothing of it is shipped.
 #   run.sh es8|opensearch DIR [setting=value ...]
 # Prints "URL http://127.0.0.1:PORT" when it answers (a free port; http.port=N for a fixed
-# one) and stays. TERM ends it; with LAB_STDIN=1 so does the end of standard input, so that
-# a test that is killed leaves nothing. DIR holds data, config and logs/server.log; start
-# again on it and the data are there.
+# one) and stays until it is killed. DIR holds data, config and logs/server.log; start again
+# on it and the data are there.
 #   run.sh install es8|opensearch   only fetches and compiles, into test/.cache/search
-# JAVA_HOME is looked at first (17 to 20 for es8, 17 or newer for opensearch); LAB_JVM has
-# more flags for the JVM.
+# JAVA_HOME is looked at first (17 to 20 for es8, 17 or newer for opensearch).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-[ $# -ge 2 ] || { sed -n '2,12s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 if [ "$1" = install ]; then flavour=$2 dir=; else flavour=$1 dir=$2; fi
 shift 2
 
@@ -75,7 +73,6 @@ set -- cluster.name=weir-test node.name=n1 discovery.type=single-node node.ports
 # G1 by name: SerialGC, which the JVM picks on a small machine, trips the circuit breaker
 # under bulk load. C1 only: half the CPU to start and for the first 100,000 documents.
 # Not a background job: the one that is killed is the server.
-if [ -n "${LAB_STDIN:-}" ]; then stdin=-Dlab.stdin=true; else stdin=; fi
 (
 	until url=http://$(head -n 1 "$dir/logs/http.ports" 2>/dev/null) && curl -sf "$url/_cluster/health?wait_for_status=yellow&timeout=30s" >/dev/null; do
 		kill -0 $$ 2>/dev/null || exit 1
@@ -84,5 +81,5 @@ if [ -n "${LAB_STDIN:-}" ]; then stdin=-Dlab.stdin=true; else stdin=; fi
 	echo "URL $url"
 ) &
 exec "$java/bin/java" -Xms512m -Xmx512m -XX:+UseG1GC -XX:TieredStopAtLevel=1 -Djava.io.tmpdir="$dir/tmp" -Dlog4j2.disable.jmx=true \
-	-Dlog4j.shutdownHookEnabled=false $stdin ${LAB_JVM:-} -cp "$cache/launcher.jar:$(paste -sd: "$cache/jars")" \
+	-Dlog4j.shutdownHookEnabled=false -cp "$cache/launcher.jar:$(paste -sd: "$cache/jars")" \
 	Launcher "$dir" "$@" >"$dir/logs/server.log" 2>&1
