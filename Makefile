@@ -9,6 +9,7 @@ LDFLAGS = -s -w -X main.version=$(VERSION)
 BINARIES = $(notdir $(wildcard cmd/*))
 
 DEMO_FOR ?=
+SINK ?=
 FUZZTIME ?= 30s
 ITEM ?=
 
@@ -24,8 +25,8 @@ build: ## build every binary, static, into bin/
 	@for b in $(BINARIES); do echo "build bin/$$b"; CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/$$b ./cmd/$$b; done
 
 .PHONY: demo
-demo: ## three nodes, real traffic, live flows (root; DEMO_FOR=90s ends by itself and checks all)
-	@VERSION='$(VERSION)' DEMO_FOR='$(DEMO_FOR)' bash test/demo.sh run
+demo: ## three nodes, real traffic, live flows (root; DEMO_FOR=90s ends by itself and checks all; SINK=clickhouse feeds one too)
+	@VERSION='$(VERSION)' DEMO_FOR='$(DEMO_FOR)' SINK='$(SINK)' bash test/demo.sh run
 
 .PHONY: demo-down
 demo-down: ## remove whatever a crashed demo left

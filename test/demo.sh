@@ -12,6 +12,17 @@ if [ "$verb" = run ] && [ "$(id -u)" = 0 ]; then
 			{ apt-get update -qq && apt-get install -qq -y --no-install-recommends "${tool#*=}" >/dev/null; }
 	done
 fi
+engine=
+if [ "$verb" = run ] && [ -n "${SINK:-}" ]; then
+	engine=test/demo/$SINK.sh
+	if [ ! -f "$engine" ]; then
+		echo "SINK=$SINK: there is no $engine; there are: $(basename -s .sh -a test/demo/*.sh | tr '\n' ' ')" >&2
+		exit 1
+	fi
+	[ "$(id -u)" = 0 ] || { echo "SINK=$SINK needs root, as the demo's world does: run it with sudo" >&2; exit 1; }
+	mkdir -p bin
+	bash "$engine" install
+fi
 go=$(sh test/go.sh)
 mkdir -p bin
 
@@ -41,4 +52,4 @@ rm -f "$log"
 if [ "$verb" = down ]; then
 	exec bin/weirctl demo down
 fi
-exec bin/weirctl demo run ${DEMO_FOR:+--for "$DEMO_FOR"}
+exec bin/weirctl demo run ${DEMO_FOR:+--for "$DEMO_FOR"} ${engine:+--engine "$engine"}

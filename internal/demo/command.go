@@ -34,6 +34,7 @@ func untilSignal(ctx context.Context) (context.Context, context.CancelFunc) {
 
 func runCommand() *cobra.Command {
 	var length time.Duration
+	var script string
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Bring the demo up, stream its flows, and take it down at Ctrl-C",
@@ -55,9 +56,14 @@ within 15 s of it, and the books balance. Less than 90s has no incident.`,
 				fmt.Fprintln(cmd.OutOrStdout(), "the demo's network namespaces need root: without it, a recorded conntrack stream of one node is replayed through the same binaries (30 s)")
 				return replay(ctx, cmd.OutOrStdout())
 			}
-			return run(ctx, cmd.OutOrStdout(), length)
+			e, err := engineOf(script)
+			if err != nil {
+				return err
+			}
+			return run(ctx, cmd.OutOrStdout(), length, e)
 		},
 	}
+	cmd.Flags().StringVar(&script, "engine", "", "script that serves a database or a broker, which is fed and asked too (test/demo)")
 	cmd.Flags().DurationVar(&length, "for", 0, "end by itself after this time, with a report (0: at Ctrl-C)")
 	return cmd
 }
@@ -78,7 +84,7 @@ func upCommand() *cobra.Command {
 			defer func() { _ = only.Close() }()
 			ctx, stop := untilSignal(context.WithoutCancel(cmd.Context()))
 			defer stop()
-			if _, err := bringUp(ctx, cmd.OutOrStdout()); err != nil {
+			if _, err := bringUp(ctx, cmd.OutOrStdout(), engine{}); err != nil {
 				return errors.Join(err, down())
 			}
 			return nil

@@ -107,7 +107,7 @@ func agentConfig(w *world, n *node) map[string]any {
 
 // startDaemons starts the aggregator here and one agent a node, and waits until
 // each answers.
-func startDaemons(ctx context.Context, w *world) error {
+func startDaemons(ctx context.Context, w *world, e engine) error {
 	agg, err := binary("weir-aggregator")
 	if err != nil {
 		return err
@@ -126,7 +126,13 @@ func startDaemons(ctx context.Context, w *world) error {
 	if err := os.WriteFile(runDir+"/names.txt", []byte("203.0.113.0/24 payments.example\n2001:db8:f00::/64 payments.example\n"), 0o644); err != nil {
 		return err
 	}
-	config, err := writeConfig("aggregator", aggregatorConfig())
+	cfg := aggregatorConfig()
+	if sink, err := e.start(ctx); err != nil {
+		return err
+	} else if sink != nil {
+		cfg["sinks"] = append(cfg["sinks"].([]any), sink)
+	}
+	config, err := writeConfig("aggregator", cfg)
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ const (
 
 // run brings the demo up, streams its flows to out, and takes it down again: at
 // Ctrl-C, or after length with a report. Its error is the verdict.
-func run(ctx context.Context, out io.Writer, length time.Duration) (err error) {
+func run(ctx context.Context, out io.Writer, length time.Duration, e engine) (err error) {
 	if length != 0 && length < minFor {
 		return fmt.Errorf("--for %s is too short: the last connections alone take %s to end and be told, so give it %s or more", length, settle, minFor)
 	}
@@ -40,12 +40,12 @@ func run(ctx context.Context, out io.Writer, length time.Duration) (err error) {
 			err = errors.Join(err, e, fmt.Errorf("left behind: %v", left))
 		}
 	}()
-	w, err := bringUp(ctx, out)
+	w, err := bringUp(ctx, out, e)
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "up in %.1f s; flows follow, Ctrl-C ends all\n\n", time.Since(began).Seconds())
-	v := &viewing{out: out, w: w, t: newTally(), began: began, length: length}
+	v := &viewing{out: out, w: w, t: newTally(), began: began, length: length, engine: e}
 	return v.run(ctx)
 }
 
@@ -56,6 +56,7 @@ type viewing struct {
 	t      *tally
 	began  time.Time
 	length time.Duration // 0: until Ctrl-C
+	engine engine
 }
 
 func (v *viewing) run(ctx context.Context) error {
@@ -68,6 +69,9 @@ func (v *viewing) run(ctx context.Context) error {
 	}
 	answers, err := v.incident(ctx)
 	if err != nil && ctx.Err() == nil { // an interrupted incident is no fault
+		return err
+	}
+	if err := v.engine.show(ctx, v.out); err != nil && ctx.Err() == nil {
 		return err
 	}
 	if v.length == 0 {
@@ -111,7 +115,7 @@ func (v *viewing) run(ctx context.Context) error {
 	if v.t.incident.Load() != 0 {
 		faults += v.t.printIncident(v.out, &changes) + printAsked(v.out, answers)
 	}
-	return v.verdict(faults, books)
+	return errors.Join(v.verdict(faults, books), v.engine.count(ctx, v.out, v.t.records))
 }
 
 // incident stages the incident, if it is to be, and says so; in a demo that reports it
@@ -147,7 +151,7 @@ func self() string {
 }
 
 // bringUp starts all and says what is there.
-func bringUp(ctx context.Context, out io.Writer) (*world, error) {
+func bringUp(ctx context.Context, out io.Writer, e engine) (*world, error) {
 	w, err := up()
 	if err != nil {
 		return nil, err
@@ -155,7 +159,7 @@ func bringUp(ctx context.Context, out io.Writer) (*world, error) {
 	if err := makeCerts(w); err != nil {
 		return nil, err
 	}
-	if err := startDaemons(ctx, w); err != nil {
+	if err := startDaemons(ctx, w, e); err != nil {
 		return nil, err
 	}
 	if err := startTraffic(ctx, w); err != nil {

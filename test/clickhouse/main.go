@@ -25,7 +25,14 @@ func main() {
 	password := flag.String("password", "", "its password")
 	cert := flag.String("cert", "", "PEM certificate: serve TLS")
 	key := flag.String("key", "", "PEM key")
+	question := flag.String("ask", "", "serve nothing: ask the server at -listen this, and print the answer")
 	flag.Parse()
+	if *question != "" {
+		if err := ask(*addr, *user, *password, *question, os.Stdout); err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
 	if err := serve(*lib, *dir, *addr, *user, *password, *cert, *key); err != nil {
 		log.Fatal(err)
 	}
