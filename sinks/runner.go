@@ -26,6 +26,9 @@ type Deps struct {
 	Stage      *ledger.Stage // "sink/<name>"
 	Registerer prometheus.Registerer
 	Clock      func() time.Time
+	// Held is what this process's books hold of the spool already, as a Runner before this
+	// one took it in and did not deliver it.
+	Held ledger.Amount
 	// Tried is told of each write and what came of it; nil for nobody. It must not keep
 	// the records.
 	Tried func(recs []flow.Record, err error)
@@ -43,6 +46,8 @@ type Runner struct {
 	stage *ledger.Stage
 	now   func() time.Time
 	tried func([]flow.Record, error)
+	reg   prometheus.Registerer
+	brief atomic.Bool   // Run is to end without storing
 	hurry chan struct{} // Drain waits: deliver what there is
 	wants atomic.Int32  // how many Drains wait
 	m     metrics
@@ -89,10 +94,9 @@ func NewRunner(cfg RunnerConfig, sink Sink, deps Deps) (*Runner, error) {
 	}
 	rec := sp.Recovered()
 	r.m.recovered = rec.Records
-	r.stage.In(rec)
+	r.stage.In(found.Minus(deps.Held))
 	// What the process before had stored and had no time to book.
 	if landed := found.Minus(rec); landed.Records > 0 {
-		r.stage.In(landed)
 		r.stage.Out(landed)
 	}
 	r.stage.SetHeld(sp.Held)
@@ -103,6 +107,7 @@ func NewRunner(cfg RunnerConfig, sink Sink, deps Deps) (*Runner, error) {
 		if err := deps.Registerer.Register(&collector{r}); err != nil {
 			return nil, errors.Join(fmt.Errorf("sink %s: metrics: %w", sink.Name(), err), sp.Close())
 		}
+		r.reg = deps.Registerer
 	}
 	return r, nil
 }
@@ -180,7 +185,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	r.deliver(ctx)
 	stopWriter()
 	err := <-ended
-	if r.keep != nil {
+	if r.keep != nil && !r.brief.Load() {
 		sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.WriteTimeout)
 		err = errors.Join(err, r.keep.Store(sctx)) // if it fails, the spool has the records
 		cancel()
@@ -193,6 +198,23 @@ func (r *Runner) Run(ctx context.Context) error {
 		return fmt.Errorf("sink %s: %w", r.sink.Name(), err)
 	}
 	return nil
+}
+
+// Yield says that another Runner follows on the same spool: Run then ends at once, and
+// what a Keeper has in memory is read again. The metrics are given up.
+func (r *Runner) Yield() {
+	r.brief.Store(true)
+	r.Forget()
+}
+
+// Yields says whether another Runner follows.
+func (r *Runner) Yields() bool { return r.brief.Load() }
+
+// Forget gives up the metrics, as the sink does not come again.
+func (r *Runner) Forget() {
+	if r.reg != nil {
+		r.reg.Unregister(&collector{r})
+	}
 }
 
 // Drain waits until everything offered before is delivered or lost. Run must be running.

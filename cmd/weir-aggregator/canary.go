@@ -40,11 +40,10 @@ func (c *canaries) live(next func([]flow.Record)) func([]flow.Record) {
 }
 
 // out offers correlated records to every sink.
-func (c *canaries) out(runners []runner) func([]flow.Record) {
-	next := offer(runners)
+func (c *canaries) out(sinks *fanout) func([]flow.Record) {
 	return func(recs []flow.Record) {
 		c.note(canary.StageCorrelate, recs)
-		next(recs)
+		sinks.offer(recs)
 	}
 }
 
@@ -65,16 +64,17 @@ func (c *canaries) tried(name string) func([]flow.Record, error) {
 	}
 }
 
-func (c *canaries) view(runners []runner) canary.View {
-	return c.with(runners, c.List())
+func (c *canaries) view(sinks *fanout) canary.View {
+	return c.with(sinks, c.List())
 }
 
 // with is the view with some traces.
-func (c *canaries) with(runners []runner, traces []canary.Trace) canary.View {
+func (c *canaries) with(sinks *fanout, traces []canary.Trace) canary.View {
 	v := canary.View{NowMs: time.Now().UnixMilli(), Traces: traces}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, r := range runners {
+	for _, e := range sinks.list() {
+		r := e.now()
 		v.Sinks = append(v.Sinks, canary.SinkView{Name: r.Name(), Filtered: r.Filtered(), Error: c.failed[r.Name()], Held: r.Held().Records})
 	}
 	return v

@@ -20,7 +20,7 @@ func (l long) Waiting() uint64 { return l.waiting() }
 
 // openLong gives the API the sink of which the configuration says that it answers for
 // what is older than the built-in history, if there is one.
-func openLong(web *api.Server, cfg *config.Aggregator, runners []runner) error {
+func openLong(web *api.Server, cfg *config.Aggregator, sinks *fanout) error {
 	s := cfg.LongHistory()
 	if s == nil {
 		return nil
@@ -29,12 +29,13 @@ func openLong(web *api.Server, cfg *config.Aggregator, runners []runner) error {
 	if err != nil {
 		return err
 	}
-	waiting := func() uint64 { return 0 }
-	for i := range runners {
-		if runners[i].Name() == s.Name {
-			waiting = func() uint64 { return runners[i].Held().Records }
+	web.Long = long{r, func() uint64 {
+		for _, e := range sinks.list() {
+			if r := e.now(); r.Name() == s.Name {
+				return r.Held().Records
+			}
 		}
-	}
-	web.Long = long{r, waiting}
+		return 0
+	}}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/weirnet/weir/aggregator"
@@ -40,7 +41,7 @@ func main() {
 	log, err := obs.NewLogger(os.Stderr, cfg.Log)
 	if err == nil {
 		ctx, stop := daemon.Signals(context.Background())
-		err = start(ctx, cfg, log, cmd.Version)
+		err = start(ctx, &cmd, cfg, log)
 		stop()
 	}
 	if err != nil {
@@ -51,12 +52,13 @@ func main() {
 
 // start wires the parts and runs them until ctx is done. What is added first
 // stops last: collect, then correlate, then the sinks, then the API.
-func start(ctx context.Context, cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) error {
-	p, err := wire(cfg, log, v) //nolint:contextcheck // Run hands the context to every task
+func start(ctx context.Context, cmd *config.Command, cfg *config.Aggregator, log *slog.Logger) error {
+	p, err := wire(cfg, log, cmd.Version) //nolint:contextcheck // Run hands the context to every task
 	if err != nil {
 		return err
 	}
-	log.Info("weir-aggregator starts", "version", v.String(), "data_dir", cfg.DataDir, "sinks", len(cfg.Sinks))
+	log.Info("weir-aggregator starts", "version", cmd.Version.String(), "data_dir", cfg.DataDir, "sinks", len(cfg.Sinks))
+	p.reload.cmd = cmd
 	return p.group.Run(ctx)
 }
 
@@ -66,6 +68,8 @@ type parts struct {
 	reg   *obs.Registry
 	book  *ledger.Book
 	birds *canaries
+
+	reload *reload
 }
 
 func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, error) {
@@ -85,7 +89,7 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 		return nil, err
 	}
 	birds := newCanaries()
-	runners, err := makeRunners(cfg, log, book, reg.Registry, birds)
+	sinks, err := newFanout(cfg, log, book, reg.Registry, birds)
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +99,7 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 		return nil, err
 	}
 	if keeper != nil {
-		runners = append(runners, *keeper)
+		sinks.add(*keeper)
 	}
 	former, err := closeFormer(cfg.DataDir, last, book)
 	if err != nil {
@@ -108,7 +112,7 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 	var col collector
 	var fit nodesHealth
 	agg, err := aggregator.New(loopConfig(cfg), aggregator.Deps{
-		Stage: book.Stage("correlate"), Logger: log, Live: birds.live(both(hub, live)), Out: birds.out(runners),
+		Stage: book.Stage("correlate"), Logger: log, Live: birds.live(both(hub, live)), Out: birds.out(sinks),
 		Pending: pending(history, live),
 		Health:  func() []correlate.Health { return fit.now(col) },
 	})
@@ -129,21 +133,21 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 	web := &api.Server{
 		Listen: cfg.API.Listen, Auth: api.Auth(cfg.API.Auth), MaxClients: cfg.API.Clients, TLS: tls.api,
 		Log: log, Hub: hub, Version: v, Books: books, Minutes: perMinute.last, Coverage: func() api.Coverage { return nodeCoverage(col) },
-		Canaries: func() canary.View { return birds.view(runners) }, NotReady: g.NotReady, Changes: world.changes, Nodes: nodes(col), Gather: world.gather(col), Cluster: world.known(), Live: live,
+		Canaries: func() canary.View { return birds.view(sinks) }, NotReady: g.NotReady, Changes: world.changes, Nodes: nodes(col), Gather: world.gather(col), Cluster: world.known(), Live: live,
 	}
-	judge := newVerify(birds, runners, col)
+	judge := newVerify(birds, sinks, col)
 	web.Verify = judge.list
 	serveQueries(web, &cfg.API, tls, history)
-	if err := errors.Join(identify(web, &cfg.API, world), openLong(web, cfg, runners)); err != nil {
+	if err := errors.Join(identify(web, &cfg.API, world), openLong(web, cfg, sinks)); err != nil {
 		return nil, err
 	}
 	watch := &obs.Server{
 		Config: cfg.Metrics, TLS: tls.metrics, Log: log, Registry: reg, Version: v, NotReady: g.NotReady,
 		State: states(book, former, col, agg),
 	}
-	p := &parts{g, reg, book, birds}
+	p := &parts{g, reg, book, birds, &reload{now: cfg, sinks: sinks, log: log}}
 	world.agents, world.tables = agentStates(col), tableStates(col)
-	more := append(append(world.metrics(), judge.metrics()...), watchHistory(watch, history)...)
+	more := slices.Concat(world.metrics(), judge.metrics(), p.reload.metrics(), watchHistory(watch, history))
 	if err := errors.Join(register(p, agg, col, web, tls), reg.Add(more...)); err != nil {
 		return nil, err
 	}
@@ -152,9 +156,7 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 		g.Add(history)
 	}
 	g.Add(world.tasks()...)
-	for _, r := range runners {
-		g.Add(r)
-	}
+	g.Add(sinks, p.reload)
 	g.Add(agg, col)
 	return p, nil
 }

@@ -7,12 +7,9 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/api/query"
 	"github.com/weirnet/weir/internal/config"
-	"github.com/weirnet/weir/internal/ledger"
 	"github.com/weirnet/weir/internal/selector"
 	buildinfo "github.com/weirnet/weir/internal/version"
 	"github.com/weirnet/weir/sinks"
@@ -23,7 +20,6 @@ import (
 	"github.com/weirnet/weir/sinks/kafka"
 	"github.com/weirnet/weir/sinks/prom"
 	"github.com/weirnet/weir/sinks/s3"
-	"github.com/weirnet/weir/sinks/spool"
 )
 
 // runner is a sink's Runner as a task that drains before it ends.
@@ -50,44 +46,16 @@ func (r runner) Run(ctx context.Context) error {
 	}
 	dctx, cancel := context.WithTimeout(work, r.drain)
 	defer cancel()
+	if r.Yields() {
+		stop()
+		return <-done
+	}
 	if err := r.Drain(dctx); err != nil {
 		held := r.Held()
 		r.log.Warn("sink did not take all before the stop: the rest waits in its spool", "sink", r.Name(), "records", held.Records, "error", err.Error())
 	}
 	stop()
 	return <-done
-}
-
-// makeRunners opens every sink and its spool.
-func makeRunners(cfg *config.Aggregator, log *slog.Logger, book *ledger.Book, reg prometheus.Registerer, birds *canaries) ([]runner, error) {
-	var out []runner
-	for i := range cfg.Sinks {
-		s := &cfg.Sinks[i]
-		sink, err := makeSink(s, cfg.DataDir, log)
-		if err != nil {
-			return nil, fmt.Errorf("sinks[%d] %s: %w", i, s.Name, err)
-		}
-		if c, ok := sink.(prometheus.Collector); ok {
-			if err := reg.Register(c); err != nil {
-				return nil, fmt.Errorf("sinks[%d] %s: metrics: %w", i, s.Name, err)
-			}
-		}
-		filter, err := makeFilter(&s.Filter)
-		if err != nil {
-			return nil, fmt.Errorf("sinks[%d] %s: filter: %w", i, s.Name, err)
-		}
-		rc := sinks.DefaultRunnerConfig()
-		rc.Dir, rc.MaxBytes, rc.OnFull, rc.Fsync = filepath.Join(cfg.DataDir, "spool", s.Name), s.Spool.MaxBytes, spool.Policy(s.Spool.WhenFull), s.Spool.FsyncEvery
-		rc.SegmentBytes = min(rc.SegmentBytes, max(1<<20, s.Spool.MaxBytes/4))
-		rc.BatchRecords, rc.BatchAge = s.Batch()
-		rc.RetryMin, rc.RetryMax, rc.Filter = s.Spool.RetryMin, s.Spool.RetryMax, filter
-		r, err := sinks.NewRunner(rc, sink, sinks.Deps{Logger: log, Stage: book.Stage("sink/" + s.Name), Registerer: reg, Clock: time.Now, Tried: birds.tried(s.Name)})
-		if err != nil {
-			return nil, fmt.Errorf("sinks[%d] %s: %w", i, s.Name, err)
-		}
-		out = append(out, runner{r, cfg.StopTimeout / 3, log})
-	}
-	return out, nil
 }
 
 func makeSink(s *config.Sink, dataDir string, log *slog.Logger) (sinks.Sink, error) {
@@ -144,13 +112,4 @@ func makeFilter(f *config.Filter) (func(*flow.Record) bool, error) {
 		return nil, fmt.Errorf("query: %w", err)
 	}
 	return func(r *flow.Record) bool { return (set.Match(r) && match(r)) != f.Not }, nil
-}
-
-// offer gives records to every sink.
-func offer(runners []runner) func([]flow.Record) {
-	return func(recs []flow.Record) {
-		for _, r := range runners {
-			r.Offer(recs)
-		}
-	}
 }

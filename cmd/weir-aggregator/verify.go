@@ -13,15 +13,15 @@ const judgeEvery = time.Second
 
 // verify judges the canaries that the agents open by themselves.
 type verify struct {
-	birds   *canaries
-	runners []runner
-	col     collector
-	mu      sync.Mutex
-	watch   *canary.Watch
+	birds *canaries
+	sinks *fanout
+	col   collector
+	mu    sync.Mutex
+	watch *canary.Watch
 }
 
-func newVerify(birds *canaries, runners []runner, col collector) *verify {
-	return &verify{birds: birds, runners: runners, col: col, watch: canary.NewWatch(time.Now().UnixMilli())}
+func newVerify(birds *canaries, sinks *fanout, col collector) *verify {
+	return &verify{birds: birds, sinks: sinks, col: col, watch: canary.NewWatch(time.Now().UnixMilli())}
 }
 
 func (v *verify) String() string { return "verify" }
@@ -51,7 +51,7 @@ func (v *verify) step(now time.Time) {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.watch.Step(now.UnixMilli(), told, func(keys []string) canary.View { return v.birds.with(v.runners, v.birds.Get(keys)) })
+	v.watch.Step(now.UnixMilli(), told, func(keys []string) canary.View { return v.birds.with(v.sinks, v.birds.Get(keys)) })
 }
 
 func (v *verify) list() []canary.NodeRuns {
