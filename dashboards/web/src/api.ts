@@ -49,9 +49,8 @@ export function url(path: string, params: Params = {}): string {
   return `./api/v1/${path}${text ? `?${text}` : ""}`;
 }
 
-// The aggregator answers few questions of one caller at once (api.callerQueries); two leave
-// room for the same person's other page.
-const atOnce = 2;
+// The aggregator answers few questions of one caller at once (api.callerQueries, 4 by default).
+const atOnce = 3;
 let running = 0;
 const waiting: (() => void)[] = [];
 

@@ -175,9 +175,9 @@ export const columns: Col[] = [
     title: "Time",
     needs: ["start", "end"],
     width: 78,
-    sort: "start",
+    sort: "end",
     mono: true,
-    text: (c, utc) => (c.start ? clock(ms(c.start), utc) : c.end ? clock(ms(c.end), utc) : ""),
+    text: (c, utc) => (c.end ? clock(ms(c.end), utc) : c.start ? clock(ms(c.start), utc) : ""),
     term: () => null,
   },
   {
@@ -278,13 +278,14 @@ export const columns: Col[] = [
   plainCol("dns.query", "DNS question", 180),
   plainCol("app", "Application", 96),
   {
-    id: "end",
-    title: "Last packet",
-    needs: ["end"],
-    width: 84,
-    sort: "end",
+    id: "start",
+    title: "Began",
+    needs: ["start"],
+    width: 78,
+    sort: "start",
     mono: true,
-    text: (c, utc) => (c.end ? clock(ms(c.end), utc) : ""),
+    text: (c, utc) => (c.start ? clock(ms(c.start), utc) : ""),
+    absent: "its start was not seen",
     term: () => null,
   },
 ];
@@ -335,4 +336,5 @@ export function fold(list: Conn[]): Line[] {
   return out;
 }
 
-export const fullTime = (c: Conn, utc: boolean): string => (c.start ? absolute(ms(c.start), utc) : "");
+export const fullTime = (c: Conn, utc: boolean): string =>
+  `last packet ${c.end ? absolute(ms(c.end), utc) : "–"}\nbegan ${c.start ? absolute(ms(c.start), utc) : "before it was seen"}`;

@@ -31,40 +31,12 @@ function ranged<T>(
 
 const expr = computed(() => parts.value.expr);
 
-export const findings: ReadonlySignal<Held<Findings>> = ranged(
-  () => "",
-  "findings",
-  () => ({}),
-);
-
 const volume = (step: number) => `| stats conns, sum(bytes), sum(reverse.bytes) by outcome every ${duration(step)}`;
 export const timeline = ranged<Result>(
   () => expr.value,
   "query",
   () => ({ q: join(expr.peek(), volume(span.peek().step)), limit: "10000" }),
 );
-/** The same of the period before. */
-export const ghost = ranged<Result>(
-  () => expr.value,
-  "query",
-  () => ({
-    q: join(expr.peek(), `| stats conns, sum(bytes), sum(reverse.bytes) every ${duration(span.peek().step)}`),
-    limit: "10000",
-  }),
-  (s) => ({ since: s.from - (s.to - s.from), until: s.from }),
-);
-
-const mapKey = computed(() => `${state.value.level} ${state.value.compare} ${expr.value}`);
-export const flowMap = ranged<FlowMap>(
-  () => mapKey.value,
-  "map",
-  () => ({
-    q: expr.peek(),
-    level: state.peek().level || "workload",
-    ...(state.peek().compare ? { compare: "true" } : {}),
-  }),
-);
-
 /** What the table asks: the stages of the query, a group, or connections. */
 export const tableQuery = computed(() => {
   const s = state.value;
@@ -74,10 +46,7 @@ export const tableQuery = computed(() => {
       expr.value,
       `| stats active, sum(bytes), sum(reverse.bytes), p95(rtt) by ${s.group}${sorted(s.sort) || " | sort active desc"} | limit 1000`,
     );
-  return join(
-    expr.value,
-    `${sorted(s.sort) || "| sort start desc"} | limit 1000 | fields ${fieldsOf(chosen(s.columns)).join(", ")}`,
-  );
+  return join(expr.value, `${sorted(s.sort)} | limit 1000 | fields ${fieldsOf(chosen(s.columns)).join(", ")}`);
 });
 
 function sorted(sort: string): string {
@@ -89,6 +58,24 @@ export const table = ranged<Result>(
   () => (state.value.live ? null : tableQuery.value),
   "query",
   () => ({ q: tableQuery.peek() }),
+);
+
+// Asked in this order: what is looked at first comes first.
+export const findings: ReadonlySignal<Held<Findings>> = ranged(
+  () => "",
+  "findings",
+  () => ({}),
+);
+
+const mapKey = computed(() => `${state.value.level} ${state.value.compare} ${expr.value}`);
+export const flowMap = ranged<FlowMap>(
+  () => mapKey.value,
+  "map",
+  () => ({
+    q: expr.peek(),
+    level: state.peek().level || "workload",
+    ...(state.peek().compare ? { compare: "true" } : {}),
+  }),
 );
 
 export const changes = ranged<Changes>(
@@ -112,6 +99,17 @@ export const fields = resource<FieldInfo[]>(
   () => (link.value.state === "token" ? null : "fields"),
   (stop) => get("fields", {}, stop),
   () => returned.value,
+);
+
+/** The same of the period before. */
+export const ghost = ranged<Result>(
+  () => expr.value,
+  "query",
+  () => ({
+    q: join(expr.peek(), `| stats conns, sum(bytes), sum(reverse.bytes) every ${duration(span.peek().step)}`),
+    limit: "10000",
+  }),
+  (s) => ({ since: s.from - (s.to - s.from), until: s.from }),
 );
 
 const selection = computed(() => state.value.select);

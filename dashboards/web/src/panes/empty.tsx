@@ -71,7 +71,7 @@ function Terms({ q, live }: { q: string; live: boolean }) {
             onClick={() => go({ q: c.terms.reduce(without, state.value.q) })}
           >
             {visible(c.text)} ×
-            {h.value?.[i] !== undefined && <span class="muted">&nbsp;leaves {plain(count(h.value[i]))}</span>}
+            {h.value?.[i] !== undefined && <span class="muted"> leaves {plain(count(h.value[i]))}</span>}
           </button>
         ))}
       </p>

@@ -2,13 +2,14 @@
 
 import { signal } from "@preact/signals";
 import type { Tone } from "../columns";
-import { findings } from "../data";
+import { findings, flowMap } from "../data";
+import { badness } from "../layout";
 import { split } from "../query";
-import { go, state } from "../state";
+import { go, select, state } from "../state";
 import type { Finding } from "../types";
 import { copy, md } from "../ui/copy";
 import { Glyph } from "../ui/glyph";
-import { Name } from "../ui/name";
+import { Name, shortEnd } from "../ui/name";
 import { Failed, Loading } from "../ui/states";
 
 const tones: Record<string, Tone> = {
@@ -79,11 +80,7 @@ export function FindingsPane() {
         ) : (
           <Loading what="Comparing with the period before" />
         ))}
-      {v?.calm && (
-        <p class="calm">
-          <Glyph of="ok" /> {sentence(v.calm)}
-        </p>
-      )}
+      {v?.calm && <Calm text={v.calm} />}
       {list.length > 0 && (
         <ol>
           {cut.map((f) => (
@@ -107,6 +104,44 @@ export function FindingsPane() {
         </div>
       )}
     </section>
+  );
+}
+
+/** Nothing is worse than before. What failed then too is not hidden by that. */
+function Calm({ text }: { text: string }) {
+  const still = (flowMap.value.value?.edges ?? [])
+    .map((e) => ({ e, b: badness(e.failed, e.conns) }))
+    .filter((x) => x.b.bad !== "ok")
+    .toSorted((a, b) => b.e.conns - a.e.conns);
+  if (still.length === 0) {
+    return (
+      <p class="calm">
+        <Glyph of="ok" /> {sentence(text)}
+      </p>
+    );
+  }
+  return (
+    <ol>
+      <li class="finding unknown">
+        <span class="finding-main">
+          <Glyph of="ok" /> Nothing is worse than in the period before. As before:
+        </span>
+      </li>
+      {still.slice(0, shown - 1).map(({ e, b }) => (
+        <li key={`${e.src} ${e.dst}`} class={`finding ${b.bad}`}>
+          <button
+            type="button"
+            class="finding-main"
+            onClick={() => select({ kind: "edge", src: e.src, dst: e.dst })}
+            title="why"
+          >
+            <Glyph of={b.bad} />
+            <Name of={`${shortEnd(e.src)} → ${shortEnd(e.dst)}`} />
+            <span class="finding-rest">{b.label}</span>
+          </button>
+        </li>
+      ))}
+    </ol>
   );
 }
 

@@ -190,7 +190,7 @@ function ConnCell({ col, line, open: isOpen }: { col: Col; line: Line; open: boo
   }
   const text = col.text(c, state.value.utc);
   if (text === "") return <Absent why={col.absent} silent={col.id === "why"} />;
-  if (col.id === "time" || col.id === "end") return <span title={fullTime(c, state.value.utc)}>{text}</span>;
+  if (col.id === "time" || col.id === "start") return <span title={fullTime(c, state.value.utc)}>{text}</span>;
   return <Value of={text} term={col.term?.(c) ?? null} />;
 }
 
@@ -392,7 +392,7 @@ async function exportCSV(): Promise<void> {
     const q = plainRows.value
       ? join(
           parts.value.expr,
-          `| sort start desc | limit 10000 | fields ${fieldsOf(columns.filter((c) => cols.value.includes(c))).join(", ")}`,
+          `| limit 10000 | fields ${fieldsOf(columns.filter((c) => cols.value.includes(c))).join(", ")}`,
         )
       : tableQuery.value;
     const s = span.value;

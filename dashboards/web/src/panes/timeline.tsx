@@ -52,7 +52,7 @@ export function ceiling(max: number): number {
 function options(
   width: number,
   height: number,
-  s: Span,
+  s: () => Span,
   list: uPlot.Series[],
   unit: (v: number) => string,
   brushed: (a: number, b: number) => void,
@@ -69,7 +69,16 @@ function options(
       points: { show: false },
       drag: { x: true, y: false, setScale: false, dist: 4 },
     },
-    scales: { x: { time: false, range: [s.from, s.to] }, y: { range: (_u, _min, max) => [0, ceiling(max)] } },
+    scales: {
+      x: {
+        time: false,
+        range: () => {
+          const { from, to } = s();
+          return [from, to];
+        },
+      },
+      y: { range: (_u, _min, max) => [0, ceiling(max)] },
+    },
     axes: axes(true, unit),
     series: [{}, ...list],
     hooks: {
@@ -148,18 +157,30 @@ function Lane({
     which === "volume" ? [data.x, data.before, data.now] : [data.x, data.denied, data.unanswered, data.failed]
   ) as uPlot.AlignedData;
   const w = width.value;
+  const now = useRef(data);
+  now.current = data;
+  const calls = useRef({ onBrush, onHover, unit });
+  calls.current = { onBrush, onHover, unit };
   useEffect(() => {
     const el = box.current;
     if (!el || w === 0) return;
-    const s = { from: data.from, to: data.to, step: data.step };
-    const u = new uPlot(
-      options(w, height, s, which === "volume" ? volumeSeries() : failureSeries(), unit, onBrush, onHover),
-      values,
-      el,
+    const o = options(
+      w,
+      height,
+      () => now.current,
+      which === "volume" ? volumeSeries() : failureSeries(),
+      (v) => calls.current.unit(v),
+      (a, b) => calls.current.onBrush(a, b),
+      (k) => calls.current.onHover(k),
     );
-    plot.current = u;
-    return () => u.destroy();
-  }, [w, height, dark, data, which]);
+    plot.current = new uPlot(o, values, el);
+    return () => {
+      plot.current?.destroy();
+      plot.current = null;
+    };
+  }, [w, height, dark, which]);
+  // New numbers leave the plot, and a region that is being marked on it, as they are.
+  useEffect(() => plot.current?.setData(values), [data]);
   return <div class={`lane ${which}`} ref={box} />;
 }
 

@@ -46,7 +46,12 @@ export function Menu({
       >
         {label}
       </button>
-      {open && <div class="menu-panel">{children}</div>}
+      {open && (
+        // biome-ignore lint/a11y/useKeyWithClickEvents lint/a11y/noStaticElementInteractions: it only hears that a button within was pressed
+        <div class="menu-panel" onClick={(e) => (e.target as HTMLElement).closest("button") && setOpen(false)}>
+          {children}
+        </div>
+      )}
     </div>
   );
 }
