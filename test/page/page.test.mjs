@@ -100,8 +100,8 @@ describe("a cluster with an incident", () => {
     await page.waitForSelector(".map canvas");
     const tip = async (match) => {
       const box = await page.locator(".map canvas").boundingBox();
-      for (let y = 8; y < box.height; y += 10)
-        for (let x = 24; x < box.width; x += 22) {
+      for (let y = 8; y < box.height; y += 14)
+        for (let x = 24; x < box.width; x += 40) {
           await page.mouse.move(box.x + x, box.y + y);
           if (!(await page.locator(".tip").count())) continue;
           if (match.test(await page.innerText(".tip"))) return [box.x + x, box.y + y];
