@@ -42,3 +42,19 @@ test("rows are bounded, and a connection is there once", async () => {
     );
   expect(rows.length).toBe(kept);
 });
+
+test("ten minutes of batches leave no more than is kept", async () => {
+  const { Batch, kept, merge, perSecond } = await import("./live");
+  let rows: ReturnType<typeof merge> = [];
+  for (let second = 0; second < 600; second++) {
+    const b = new Batch();
+    for (let i = 0; i < 2 * perSecond; i++) {
+      const line = JSON.stringify({ conn_id: `${second}-${i}`, proto: 6 });
+      b.line(() => line, 500);
+    }
+    rows = merge(rows, b.rows);
+    if (rows.length > kept) break;
+  }
+  expect(rows.length).toBe(kept);
+  expect(rows[0]).toEqual({ conn_id: `599-${perSecond - 1}`, proto: "tcp" });
+}, 60_000);
