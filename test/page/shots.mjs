@@ -64,7 +64,10 @@ async function shoot(world, name, path, ready) {
       const page = await visit(world, path, { viewport: { width, height: width === 2560 ? 1440 : 900 }, colorScheme, reducedMotion: "reduce" });
       await settle(page, ready);
       const png = await page.screenshot({ path: join(out, `${name}-${colorScheme}-${width}.png`) });
-      seen[`${colorScheme}-${width}`] = await squint(png);
+      const s = await squint(png);
+      const map = width < 1100 ? null : await page.locator(".map").boundingBox();
+      s.onMap = map === null || (s.x >= map.x && s.x <= map.x + map.width && s.y >= map.y && s.y <= map.y + map.height);
+      seen[`${colorScheme}-${width}`] = s;
       if (name === "incident" && colorScheme === "light" && width === 1440) {
         const cdp = await page.context().newCDPSession(page);
         await cdp.send("Emulation.setEmulatedVisionDeficiency", { type: "deuteranopia" });
@@ -105,7 +108,10 @@ try {
   await shoot(empty, "empty", "", isEmpty);
   await drawers(incident);
   for (const [k, v] of Object.entries(quiet)) assert.ok(v.share < 0.005, `calm ${k}: ${100 * v.share} % of its pixels are saturated`);
-  for (const [k, v] of Object.entries(loud)) assert.ok(v.share > quiet[k].share, `incident ${k} is no louder than calm`);
+  for (const [k, v] of Object.entries(loud)) {
+    assert.ok(v.share > quiet[k].share, `incident ${k} is no louder than calm`);
+    assert.ok(v.onMap, `incident ${k}: what stands out most is at ${v.x},${v.y}, and no edge of the map`);
+  }
 } finally {
   await Promise.all([calm.stop(), incident.stop(), empty.stop()]);
   await closeBrowser();

@@ -228,7 +228,7 @@ export const columns: Col[] = [
     id: "bytes",
     title: "Bytes ⇄",
     needs: ["bytes", "reverse.bytes"],
-    width: 124,
+    width: 142,
     right: true,
     sort: "bytes",
     absent: noCounters,

@@ -119,7 +119,8 @@ function failureSeries(): uPlot.Series[] {
   return (["denied", "unanswered", "failed"] as const).map((t) => ({
     label: t,
     stroke: color(t),
-    fill: color(t),
+    // Pale, so that the edge of the map that fails is what stands out.
+    fill: `color-mix(in oklch, ${color(t)} 45%, ${color("bg")})`,
     width: 0,
     ...(bars ? { paths: bars } : {}),
     points: { show: false },
