@@ -109,7 +109,10 @@ export function FindingsPane() {
 
 /** Nothing is worse than before. What failed then too is not hidden by that. */
 function Calm({ text }: { text: string }) {
-  const still = (flowMap.value.value?.edges ?? [])
+  const map = flowMap.value.value;
+  if (map?.edges.length === 0 && !state.value.q)
+    return <p class="calm muted">Nothing was seen in this range: nothing can be said of it.</p>;
+  const still = (map?.edges ?? [])
     .map((e) => ({ e, b: badness(e.failed, e.conns) }))
     .filter((x) => x.b.bad !== "ok")
     .toSorted((a, b) => b.e.conns - a.e.conns);

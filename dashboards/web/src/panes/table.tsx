@@ -269,7 +269,7 @@ function StatsRow({ r, row, i }: { r: Result; row: Row; i: number }) {
               <span class="muted">other</span>
             ) : (
               <Value
-                of={/workload$/.test(c.name) ? str(v) || "–" : amount(c, v)}
+                of={/workload$/.test(c.name) ? str(v).replace(/^[A-Z]\w*\//, "") || "–" : amount(c, v)}
                 term={row.other ? null : statsTerm(c, v)}
               />
             )}
@@ -288,7 +288,7 @@ function StatsRow({ r, row, i }: { r: Result; row: Row; i: number }) {
 
 const statsTemplate = (list: Column[]): string =>
   list
-    .map((c) => (c.type === "number" ? "minmax(84px, 110px)" : c.type === "time" ? "160px" : "minmax(100px, 1fr)"))
+    .map((c) => (c.type === "number" ? "minmax(76px, 104px)" : c.type === "time" ? "160px" : "minmax(100px, 1fr)"))
     .join(" ");
 
 function Head() {
@@ -342,6 +342,9 @@ const statsTitles: Record<string, string> = {
   "sum(bytes)": "bytes →",
   "sum(reverse.bytes)": "bytes ←",
   "p95(rtt)": "RTT p95",
+  "src.workload": "from",
+  "dst.workload": "to",
+  "dst.port": "port",
 };
 const statsTitle = (name: string) => statsTitles[name] ?? name;
 
