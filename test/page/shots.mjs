@@ -102,7 +102,7 @@ const calm = await World.start({ feed: ["-rate", "30", "-history", "35m"] });
 const incident = await World.start({ feed: ["-rate", "30", "-history", "25m", "-incident", "1s"] });
 const empty = await World.start({ feed: null });
 try {
-  await new Promise((ok) => setTimeout(ok, 100_000)); // an incident has a length
+  await new Promise((ok) => setTimeout(ok, 80_000)); // an incident has a length
   const quiet = await shoot(calm, "calm", "", hasRows);
   const loud = await shoot(incident, "incident", "?since=10m", hasRows);
   await shoot(empty, "empty", "", isEmpty);

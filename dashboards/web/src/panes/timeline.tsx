@@ -120,7 +120,7 @@ function failureSeries(): uPlot.Series[] {
     label: t,
     stroke: color(t),
     // Pale, so that the edge of the map that fails is what stands out.
-    fill: `color-mix(in oklch, ${color(t)} 45%, ${color("bg")})`,
+    fill: `color-mix(in oklab, ${color(t)} 30%, ${color("bg")})`,
     width: 0,
     ...(bars ? { paths: bars } : {}),
     points: { show: false },
