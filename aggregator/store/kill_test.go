@@ -19,7 +19,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/weirnet/weir/aggregator/store/column"
+	"github.com/weirnet/weir/aggregator/store/segment"
 	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/api/flow/flowtest"
 	"github.com/weirnet/weir/internal/ledger"
 	"github.com/weirnet/weir/internal/testenv"
 	"github.com/weirnet/weir/sinks"
@@ -27,6 +30,7 @@ import (
 
 const (
 	childEnv  = "WEIR_STORE_CHILD"
+	sizeEnv   = "WEIR_STORE_CHILD_BYTES" // what its segments may take
 	killTotal = 200_000
 )
 
@@ -53,6 +57,14 @@ func child(dir string) error {
 	if err != nil {
 		return err
 	}
+	if n, err := strconv.ParseInt(os.Getenv(sizeEnv), 10, 64); err == nil {
+		s.cfg.MaxBytes = n
+	}
+	record := func(i uint64) flow.Record { return sample(i, start.UnixMilli()+int64(i)) }
+	if s.cfg.MaxBytes < DefaultConfig().MaxBytes { // what rolls up well
+		h := flowtest.NewHistory()
+		record = func(i uint64) (r flow.Record) { h.Record(i, &r); return r }
+	}
 	book := ledger.NewBook()
 	cfg := sinks.DefaultRunnerConfig()
 	cfg.Dir, cfg.BatchAge, cfg.RetryMin = filepath.Join(dir, "spool"), 20*time.Millisecond, 10*time.Millisecond
@@ -73,7 +85,7 @@ func child(dir string) error {
 	for i := r.Position(); i < killTotal; {
 		var recs []flow.Record
 		for range 500 {
-			recs = append(recs, sample(i, start.UnixMilli()+int64(i)))
+			recs = append(recs, record(i))
 			i++
 		}
 		r.Offer(recs)
@@ -159,6 +171,101 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		t.Errorf("%d damaged segments", s.Stats.Corrupt.Load())
 	}
 	wantRun(t, got, 0, killTotal)
+}
+
+// Killed while the oldest segments go for want of room, joins and roll-ups besides: what
+// is left is the newest, whole and each once, within the bound, and every roll-up is of its
+// segment.
+func TestKilledWhileTheOldestGo(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts and kills processes: not part of -short")
+	}
+	const bound = 6 << 20
+	t.Setenv(sizeEnv, strconv.Itoa(bound))
+	dir := t.TempDir()
+	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 2))
+	for range 8 {
+		runChild(t, dir, 100*time.Millisecond+time.Duration(rng.IntN(600))*time.Millisecond)
+	}
+	runChild(t, dir, 0)
+	s := open(t, killConfig(dir), time.Now)
+	s.cfg.MaxBytes = bound
+	s.Keep(t.Context(), time.Now())
+	type key struct {
+		conn uint64
+		seq  uint32
+	}
+	got := map[key]int{}
+	sc, err := s.Scan(t.Context(), Query{To: always, Fields: allFields, Workers: 1}, func(_ int, b *column.Block) error {
+		var r flow.Record
+		for i := range b.Rows {
+			if err := b.Record(i, nil, &r); err != nil {
+				return err
+			}
+			got[key{r.ConnID, r.Seq}]++
+		}
+		return nil
+	})
+	if err != nil || sc.Damaged > 0 || sc.Rows != uint64(len(got)) || len(got) >= killTotal || len(got) < killTotal/20 {
+		t.Fatalf("%d rows, %d of them different, %d damaged segments: %v", sc.Rows, len(got), sc.Damaged, err)
+	}
+	h := flowtest.NewHistory()
+	for i := killTotal - uint64(len(got)); i < killTotal; i++ {
+		var r flow.Record
+		if h.Record(i, &r); got[key{r.ConnID, r.Seq}] != 1 {
+			t.Fatalf("record %d is there %d times, of the newest %d", i, got[key{r.ConnID, r.Seq}], len(got))
+		}
+	}
+	if z := s.Size(); z.Bytes > bound {
+		t.Errorf("%d bytes, %d are allowed", z.Bytes, bound)
+	}
+	wantRollups(t, s)
+}
+
+// wantRollups checks that roll-ups stand for all that they are said to, and that there is
+// no other file.
+func wantRollups(t *testing.T, s *Store) {
+	t.Helper()
+	n := 0
+	for _, p := range s.parts {
+		if p.roll == nil {
+			continue
+		}
+		n++
+		alone, stand := uint64(0), uint64(0)
+		for _, g := range p.meta.Groups {
+			if g.Kind == segment.Sole {
+				alone += uint64(g.Rows)
+			}
+		}
+		f, err := s.acquire(p.roll)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, g := range p.roll.meta.Groups {
+			if g.Kind == segment.Sole {
+				stand += uint64(g.Rows)
+			}
+			if g.Kind != segment.Groups {
+				continue
+			}
+			w, err := f.Column(i, segment.Weight)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, v := range w.Nums {
+				stand += v
+			}
+		}
+		s.release(p.roll)
+		if p.roll.meta.Grouped && stand != alone {
+			t.Errorf("%s stands for %d records, its segment has %d", p.roll.path, stand, alone)
+		}
+	}
+	files, err := filepath.Glob(filepath.Join(s.cfg.Dir, rollDir, "*", "*"))
+	if err != nil || len(files) != n || n == 0 {
+		t.Errorf("%d roll-ups of segments, files %v (%v)", n, files, err)
+	}
 }
 
 // smallDisk mounts a tmpfs.

@@ -20,21 +20,29 @@ import (
 // can come, so this is for a disk that hangs.
 const historySpool = 1 << 30
 
+// historyDeps are what the history is connected with.
+type historyDeps struct {
+	book  *ledger.Book
+	reg   prometheus.Registerer
+	birds *canaries
+	live  *api.Live
+}
+
 // openHistory opens the built-in history and its Runner; both are nil where it is off.
-func openHistory(cfg *config.Aggregator, log *slog.Logger, book *ledger.Book, reg prometheus.Registerer, birds *canaries, live *api.Live) (*store.Store, *runner, error) {
+func openHistory(cfg *config.Aggregator, log *slog.Logger, d historyDeps) (*store.Store, *runner, error) {
 	if !cfg.History.Enabled {
 		return nil, nil, nil
 	}
 	c := store.DefaultConfig()
 	c.Dir, c.Memory, c.MaxBytes, c.MaxAge = filepath.Join(cfg.DataDir, "history"), cfg.History.Memory, cfg.History.MaxBytes, cfg.History.MaxAge
-	s, err := store.New(c, store.Deps{Logger: log, Written: live.Stored})
+	s, err := store.New(c, store.Deps{Logger: log, Written: d.live.Stored})
 	if err != nil {
 		return nil, nil, err
 	}
 	rc := sinks.DefaultRunnerConfig()
 	rc.Dir, rc.MaxBytes = filepath.Join(cfg.DataDir, "spool", s.Name()), historySpool
 	rc.BatchAge = 200 * time.Millisecond // so much later than told a record can be found
-	r, err := sinks.NewRunner(rc, s, sinks.Deps{Logger: log, Stage: book.Stage("sink/" + s.Name()), Registerer: reg, Clock: time.Now, Tried: birds.tried(s.Name())})
+	r, err := sinks.NewRunner(rc, s, sinks.Deps{Logger: log, Stage: d.book.Stage("sink/" + s.Name()), Registerer: d.reg, Clock: time.Now, Tried: d.birds.tried(s.Name())})
 	if err != nil {
 		return nil, nil, fmt.Errorf("history: %w", err)
 	}

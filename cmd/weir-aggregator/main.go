@@ -94,7 +94,7 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 		return nil, err
 	}
 	hub, live := api.NewHub(cfg.API.Backlog), api.NewLive(cfg.API.Live)
-	history, keeper, err := openHistory(cfg, log, book, reg.Registry, birds, live)
+	history, keeper, err := openHistory(cfg, log, historyDeps{book, reg.Registry, birds, live})
 	if err != nil {
 		return nil, err
 	}

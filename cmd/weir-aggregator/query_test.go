@@ -45,9 +45,9 @@ func seen(conn uint16) flow.Record {
 	return r
 }
 
-// TestNewConnectionsAreFound: a query finds a connection that the correlator still holds
-// back, and counts it once when it has been told and stands in the history.
-func TestNewConnectionsAreFound(t *testing.T) {
+// correlating is a loop over a history that has nothing yet.
+func correlating(t *testing.T) (*aggregator.Aggregator, *store.Store, *answers) {
+	t.Helper()
 	cfg := store.DefaultConfig()
 	cfg.Dir = t.TempDir()
 	live := api.NewLive(1000)
@@ -55,7 +55,7 @@ func TestNewConnectionsAreFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = history.Close() }()
+	t.Cleanup(func() { _ = history.Close() })
 	loop := aggregator.DefaultConfig()
 	loop.Shards = 1
 	book := ledger.NewBook()
@@ -72,33 +72,43 @@ func TestNewConnectionsAreFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return agg, history, &answers{history, live, query.DefaultLimits()}
+}
+
+// answered gives the rows of an answer as text.
+func answered(t *testing.T, eng *answers, text string) string {
+	t.Helper()
+	q, err := query.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	a, err := query.NewAnswer(q, now.Add(-time.Minute).UnixMilli(), now.Add(time.Minute).UnixMilli(), query.DefaultLimits())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := eng.Answer(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	res, err := a.Result(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := ""
+	for _, r := range res.Rows {
+		out += fmt.Sprint(r.Values)
+	}
+	return out
+}
+
+// TestNewConnectionsAreFound: a query finds a connection that the correlator still holds
+// back, and counts it once when it has been told and stands in the history.
+func TestNewConnectionsAreFound(t *testing.T) {
+	agg, history, eng := correlating(t)
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- agg.Run(ctx) }()
-	eng := &answers{history, live, query.DefaultLimits()}
-	count := func(text string) string {
-		q, err := query.Parse(text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		now := time.Now()
-		a, err := query.NewAnswer(q, now.Add(-time.Minute).UnixMilli(), now.Add(time.Minute).UnixMilli(), query.DefaultLimits())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := eng.Answer(t.Context(), a); err != nil {
-			t.Fatal(err)
-		}
-		res, err := a.Result(0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		out := ""
-		for _, r := range res.Rows {
-			out += fmt.Sprint(r.Values)
-		}
-		return out
-	}
+	count := func(text string) string { return answered(t, eng, text) }
 	began := time.Now()
 	first := []flow.Record{seen(1), seen(2), seen(3)}
 	again := slices.Clone(first)
