@@ -7,8 +7,8 @@ import (
 )
 
 type metrics struct {
-	name                                                        string
-	requests, created, there, rejected, poisoned, bytes, copies atomic.Uint64
+	name                                                                  string
+	requests, created, there, rejected, poisoned, bytes, copies, canaries atomic.Uint64
 }
 
 // Describe implements prometheus.Collector.
@@ -26,5 +26,6 @@ func (s *Sink) Collect(ch chan<- prometheus.Metric) {
 	count("weir_elastic_rejected_documents_total", "Documents that the server had no room for (429 and the like); they come again.", &s.m.rejected)
 	count("weir_elastic_poisoned_documents_total", "Records that the server can never take: without a time, refused as wrong data, or too large.", &s.m.poisoned)
 	count("weir_elastic_request_bytes_total", "Bytes of _bulk requests as they were sent, compressed.", &s.m.bytes)
+	count("weir_elastic_canary_records_total", "Records of the probe's own connections, which sums by minute leave out.", &s.m.canaries)
 	count("weir_elastic_copies_total", "Second copies deleted after a rollover between two tries.", &s.m.copies)
 }

@@ -206,6 +206,10 @@ func (m *minutes) add(at uint64, r *flow.Record) (lost ledger.Amount) {
 		m.poison(r.ID, r.ConnID, "no time that can be of a flow, or counters that cannot be")
 		return spool.AmountOf(r)
 	}
+	if r.Canary { // the probe's own connections are no traffic
+		m.m.canaries.Add(1)
+		return lost
+	}
 	minute := r.End - r.End%60_000
 	m.scratch = m.form.AppendMembers(binary.BigEndian.AppendUint64(m.scratch[:0], uint64(minute)), r)
 	m.scratch = appendVerdict(m.scratch, r)
