@@ -34,8 +34,8 @@ func conntrackFull(f *Facts, m *mix) *Finding {
 		case t.Drops == 0:
 			x.Claim = fmt.Sprintf("the conntrack table of node %s is full: entries are thrown out to make room", n.Name)
 		}
-		x.Evidence = append(tableEvidence(t), was...)
-		x.Evidence = append(x.Evidence, m.text(m.failed)+" failed: "+m.words())
+		x.Evidence = append(tableEvidence(t), m.text(m.failed)+" failed: "+m.words())
+		x.Evidence = append(x.Evidence, was...)
 		return x
 	}
 	return nil

@@ -101,7 +101,7 @@ func policyDenies(f *Facts, m *mix) *Finding {
 	why := ""
 	switch {
 	case r != nil:
-		why = r.PolicyEvalWhy
+		why = policyWhy(r)
 	case m.n == m.failed && f.Policy != nil && f.Policy.Decision.Verdict == flow.PolicyEvalDenied:
 		why = f.Policy.Decision.String()
 	default:
@@ -127,6 +127,15 @@ func judged(conns []flow.Record, want func(*flow.Record) bool) *flow.Record {
 	return nil
 }
 
+// policyWhy is which policies say so; a record of an older agent, or of one end that the
+// caller may not see, does not tell.
+func policyWhy(r *flow.Record) string {
+	if r.PolicyEvalWhy == "" {
+		return "which policy is not told"
+	}
+	return r.PolicyEvalWhy
+}
+
 // notEnforced: the policies say no, and the connections work.
 func notEnforced(f *Facts, m *mix) *Finding {
 	r := judged(f.Conns, func(r *flow.Record) bool {
@@ -137,7 +146,7 @@ func notEnforced(f *Facts, m *mix) *Finding {
 	}
 	return &Finding{
 		Cause: CauseNotEnforced, Claim: fmt.Sprintf("NetworkPolicy denies %s -> %s, and connections work all the same", f.Src, f.Dst),
-		Evidence: []string{r.PolicyEvalWhy, m.text(m.of(flow.OutcomeOK)) + " ok"},
+		Evidence: []string{policyWhy(r), m.text(m.of(flow.OutcomeOK)) + " ok"},
 		Next:     "check that this cluster's CNI enforces NetworkPolicy",
 	}
 }

@@ -204,7 +204,7 @@ func loopbackOnly(f *Facts, m *mix) *Finding {
 // nothingListens: both ends saw the refusal, and no socket waits.
 func nothingListens(f *Facts, m *mix) *Finding {
 	proto, port := f.target(m)
-	r := m.example[flow.OutcomeRefused]
+	r := judged(f.Conns, func(r *flow.Record) bool { return r.Outcome == flow.OutcomeRefused && r.ResetBy != flow.ResetByPath })
 	if r == nil {
 		return nil
 	}

@@ -162,7 +162,32 @@ func Why(f *Facts) []Finding {
 			out = append(out, *x)
 		}
 	}
+	for i := range out {
+		out[i].bound()
+	}
 	return out
+}
+
+// The bounds of a Finding: names come from clusters and may be long, changes be many.
+const (
+	maxEvidence = 12   // lines, and one that says how many more there are
+	maxLine     = 1000 // characters
+)
+
+func (x *Finding) bound() {
+	if n := len(x.Evidence) - maxEvidence; n > 0 {
+		x.Evidence = append(x.Evidence[:maxEvidence:maxEvidence], fmt.Sprintf("and %d more of that", n))
+	}
+	cut := func(s *string) {
+		if r := []rune(*s); len(r) > maxLine {
+			*s = string(r[:maxLine-1]) + "…"
+		}
+	}
+	cut(&x.Claim)
+	cut(&x.Next)
+	for i := range x.Evidence {
+		cut(&x.Evidence[i])
+	}
 }
 
 // mix is what became of the connections.
