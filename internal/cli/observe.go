@@ -193,7 +193,7 @@ func (o *observe) run(cmd *cobra.Command) error {
 	drop := func(r *flow.Record) bool { return !until.IsZero() && r.End > until.UnixMilli() }
 	if o.input != "" {
 		p.first, p.last = uint64(o.first), o.last
-		err = o.fromFile(p, func(r *flow.Record) bool {
+		err = o.fromFile(cmd.Context(), p, func(r *flow.Record) bool {
 			return match(r) && !drop(r) && (since.IsZero() || r.End >= since.UnixMilli())
 		})
 	} else {
@@ -361,12 +361,31 @@ func (o *observe) fromStream(ctx context.Context, body io.Reader, p *printer, wa
 }
 
 // lines parses a stream of JSON lines; special takes those that are no flows.
+const maxLine = 1 << 20
+
+var errLongLine = errors.New("the line is too long")
+
+// readLine reads up to and with the next newline, at most maxLine bytes: an endless line
+// would take all memory.
+func readLine(br *bufio.Reader) (line []byte, err error) {
+	for {
+		part, err := br.ReadSlice('\n')
+		if len(line)+len(part) > maxLine {
+			return nil, errLongLine
+		}
+		line = append(line, part...)
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return line, err
+		}
+	}
+}
+
 func (o *observe) lines(in io.Reader, p *printer, special func([]byte) (bool, error), want func(*flow.Record) bool) error {
 	br := bufio.NewReaderSize(in, 64<<10)
 	var rec flow.Record
 	for n := 1; ; n++ {
-		line, err := br.ReadBytes('\n')
-		if len(line) > 1<<20 {
+		line, err := readLine(br)
+		if errors.Is(err, errLongLine) {
 			return fmt.Errorf("line %d is longer than 1 MiB: this is no file of flows", n)
 		}
 		if s := bytes.TrimSpace(line); len(s) > 0 && (err == nil || errors.Is(err, io.EOF)) {
@@ -395,7 +414,48 @@ func (o *observe) lines(in io.Reader, p *printer, special func([]byte) (bool, er
 	}
 }
 
-func (o *observe) fromFile(p *printer, want func(*flow.Record) bool) error {
+// interruptible reads until ctx is done, though r may block for ever: a pipe or a terminal
+// whose other end is silent. What r gives after that is lost.
+type interruptible struct {
+	ctx  context.Context
+	r    io.Reader
+	buf  []byte
+	left []byte
+	err  error
+	came chan int
+}
+
+func (i *interruptible) Read(b []byte) (int, error) {
+	if i.ctx.Err() != nil {
+		return 0, i.ctx.Err()
+	}
+	if len(i.left) == 0 && i.err == nil {
+		if i.came == nil {
+			i.buf, i.came = make([]byte, 64<<10), make(chan int)
+		}
+		go func() {
+			var n int
+			n, i.err = i.r.Read(i.buf)
+			select {
+			case i.came <- n:
+			case <-i.ctx.Done():
+			}
+		}()
+		select {
+		case n := <-i.came:
+			i.left = i.buf[:n]
+		case <-i.ctx.Done():
+			return 0, i.ctx.Err()
+		}
+	}
+	n := copy(b, i.left)
+	if i.left = i.left[n:]; len(i.left) == 0 && n == 0 {
+		return 0, i.err
+	}
+	return n, nil
+}
+
+func (o *observe) fromFile(ctx context.Context, p *printer, want func(*flow.Record) bool) error {
 	in := o.env.In
 	name := "standard input"
 	if o.input != "-" {
@@ -406,7 +466,7 @@ func (o *observe) fromFile(p *printer, want func(*flow.Record) bool) error {
 		defer f.Close()
 		in, name = f, o.input
 	}
-	br := bufio.NewReader(in)
+	br := bufio.NewReader(&interruptible{ctx: ctx, r: in})
 	if magic, _ := br.Peek(2); len(magic) == 2 && magic[0] == 0x1f && magic[1] == 0x8b {
 		z, err := gzip.NewReader(br)
 		if err != nil {
@@ -417,8 +477,9 @@ func (o *observe) fromFile(p *printer, want func(*flow.Record) bool) error {
 		in = br
 	}
 	note := func(line []byte) (bool, error) { return bytes.HasPrefix(line, []byte(`{"weir":`)), nil }
-	if err := o.lines(in, p, note, want); err != nil && !isBrokenPipe(err) {
-		return fmt.Errorf("%s: %w", name, err)
+	err := o.lines(in, p, note, want)
+	if err == nil || isBrokenPipe(err) || ctx.Err() != nil { // what was read so far is shown
+		return nil
 	}
-	return nil
+	return fmt.Errorf("%s: %w", name, err)
 }
