@@ -174,9 +174,12 @@ function Lane({
       (a, b) => calls.current.onBrush(a, b),
       (k) => calls.current.onHover(k),
     );
-    plot.current = new uPlot(o, values, el);
+    const u = new uPlot(o, values, el);
+    plot.current = u;
+    plots.add(u);
     return () => {
-      plot.current?.destroy();
+      plots.delete(u);
+      u.destroy();
       plot.current = null;
     };
   }, [w, height, dark, which]);
@@ -184,6 +187,9 @@ function Lane({
   useEffect(() => plot.current?.setData(values), [data]);
   return <div class={`lane ${which}`} ref={box} />;
 }
+
+/** The lanes that are shown, whose marked regions go together. */
+const plots = new Set<uPlot>();
 
 interface Brush {
   from: number;
@@ -210,8 +216,7 @@ export function TimelinePane() {
   };
   const clear = () => {
     brush.value = null;
-    // uPlot keeps its own mark: making the lanes again drops it.
-    for (const el of document.querySelectorAll<HTMLElement>(".lane .u-select")) el.style.width = "0";
+    for (const u of plots) u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
   };
   return (
     <section
