@@ -20,6 +20,7 @@ import (
 	"github.com/weirnet/weir/internal/testenv"
 	"github.com/weirnet/weir/sinks"
 	"github.com/weirnet/weir/sinks/clickhouse"
+	"github.com/weirnet/weir/sinks/sinktest"
 )
 
 const childEnv = "WEIR_CLICKHOUSE_CHILD"
@@ -35,7 +36,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	os.Exit(m.Run())
+	sinktest.Main(m, suite(nil))
 }
 
 // paceRate is how many records a second a paced child offers.
