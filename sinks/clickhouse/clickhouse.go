@@ -143,6 +143,9 @@ func (s *Sink) prepare(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = conn.Close() }()
+	if err := oldEnough(conn); err != nil {
+		return err
+	}
 	m := migration{cfg: &s.cfg, layout: s.cfg.Layout(), conn: conn}
 	if s.cfg.Schema == "check" {
 		err = m.check(ctx)

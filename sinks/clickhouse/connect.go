@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/ClickHouse/ch-go"
@@ -64,12 +65,26 @@ func (c *Config) dial(ctx context.Context, host string) (*ch.Client, error) {
 	})
 }
 
+// oldEnough refuses servers that do not know the token by which an insert is stored once
+// (insert_deduplication_token, version 22.2).
+func oldEnough(conn driver.Conn) error {
+	v, err := conn.ServerVersion()
+	if err != nil {
+		return err
+	}
+	if v.Version.Major < 22 || v.Version.Major == 22 && v.Version.Minor < 2 {
+		return fmt.Errorf("the server is ClickHouse %s, which is too old: it must be 22.2 or newer, as older ones do not know insert_deduplication_token and would store records twice", v.Version)
+	}
+	return nil
+}
+
 // Codes of ClickHouse (src/Common/ErrorCodes.cpp) that are told apart.
 const (
 	codeUnknownTable    = 60
 	codeUnknownDatabase = 81
 	codeAuthentication  = 516
 	codeAccessDenied    = 497
+	codeNotEnoughSpace  = 243
 )
 
 // dataCodes are errors of what is in a batch, which another try does not mend.
@@ -96,6 +111,8 @@ func codeOf(err error) int32 {
 	return 0
 }
 
+const diskFull = "the server's disk is full: make room there, or lower retention; what waits is written then: %w"
+
 // explain says what to do about errors that people make.
 func (c *Config) explain(err error) error {
 	if err == nil {
@@ -106,8 +123,13 @@ func (c *Config) explain(err error) error {
 		return fmt.Errorf("the server refuses user %q: %s: %w", c.Username, c.password().Advice(), err)
 	case codeAccessDenied:
 		return fmt.Errorf("user %q may not do this: grant it CREATE, ALTER, INSERT and SELECT on %s.*, or set schema: check and let an administrator make the tables: %w", c.Username, c.Database, err)
+	case codeNotEnoughSpace:
+		return fmt.Errorf(diskFull, err)
 	case codeUnknownTable, codeUnknownDatabase:
 		return fmt.Errorf("the tables are gone or were never made: they are made at the next connect with schema: manage: %w", err)
+	}
+	if codeOf(err) != 0 && strings.Contains(err.Error(), "No space left on device") {
+		return fmt.Errorf(diskFull, err)
 	}
 	if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("no answer in time from %v: is it ClickHouse's native port, and does the server live? %w", c.Hosts, err)
