@@ -130,7 +130,7 @@ func wire(cfg *config.Agent, log *slog.Logger, v buildinfo.Info, src source) (*p
 			"sockets":  func() any { return socks.Status() },
 		},
 	}
-	list := append(loop.Metrics(), sendMetrics(sender)...)
+	list := append(append(loop.Metrics(), toldMetrics(src.memory)...), sendMetrics(sender)...)
 	list = append(append(append(list, names.metrics()...), look.metrics()...), append(seen.metrics(), append(socks.Metrics(), append(birds.metrics(), runs.metrics()...)...)...)...)
 	if err := reg.Add(append(append(list, keep.Metrics()...), obs.LedgerMetrics(book)...)...); err != nil {
 		return nil, err

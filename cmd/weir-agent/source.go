@@ -6,15 +6,19 @@ import (
 	"os"
 
 	"github.com/weirnet/weir/exporter/conntrack"
+	"github.com/weirnet/weir/exporter/told"
 	"github.com/weirnet/weir/exporter/track"
 	"github.com/weirnet/weir/internal/config"
+	"github.com/weirnet/weir/internal/obs"
 )
 
 // source is where connections are read, and what goes with it.
 type source struct {
 	conntrack.Source
 	timeouts track.Timeouts
-	finite   bool // it ends by itself
+	finite   bool       // it ends by itself
+	memory   *told.File // of what was told; nil for none
+	before   map[uint64]track.Told
 }
 
 // openSource opens the kernel's conntrack, OVS's or a recording. restore undoes
@@ -22,6 +26,9 @@ type source struct {
 func openSource(cfg *config.Agent, log *slog.Logger) (s source, restore func(), err error) {
 	restore = func() {}
 	s.timeouts = track.DefaultTimeouts()
+	if s.memory, s.before, err = openTold(cfg); err != nil {
+		return s, restore, err
+	}
 	c := &cfg.Conntrack
 	switch {
 	case cfg.Replay != "":
@@ -76,9 +83,37 @@ func openSource(cfg *config.Agent, log *slog.Logger) (s source, restore func(), 
 	return s, restore, nil
 }
 
-func trackConfig(cfg *config.Agent, s source) track.Config {
-	return track.Config{
-		ActiveMs: cfg.Track.ActiveTimeout.Milliseconds(), IdleMs: cfg.Track.IdleTimeout.Milliseconds(), MaxConns: cfg.Track.MaxConnections,
-		Timeouts: s.timeouts,
+// openTold opens the memory of what was told; nil where there is none.
+func openTold(cfg *config.Agent) (*told.File, map[uint64]track.Told, error) {
+	if cfg.Track.ToldFile == "" || cfg.Replay != "" {
+		return nil, nil, nil
 	}
+	f, before, err := told.Open(cfg.Track.ToldFile, cfg.Track.MaxConnections)
+	if err != nil {
+		return nil, nil, fmt.Errorf("track.toldFile: %w", err)
+	}
+	return f, before, nil
+}
+
+func toldMetrics(f *told.File) []obs.Metric {
+	return []obs.Metric{{
+		Name: "weir_exporter_told_file_failed", Kind: obs.Gauge, Help: "1 where track.toldFile cannot be written any more: what is told now is not remembered beyond a kill.",
+		Read: obs.Value(func() float64 {
+			if f != nil && f.Err() != nil {
+				return 1
+			}
+			return 0
+		}),
+	}}
+}
+
+func trackConfig(cfg *config.Agent, s source) track.Config {
+	c := track.Config{
+		ActiveMs: cfg.Track.ActiveTimeout.Milliseconds(), IdleMs: cfg.Track.IdleTimeout.Milliseconds(), MaxConns: cfg.Track.MaxConnections,
+		Timeouts: s.timeouts, Before: s.before,
+	}
+	if s.memory != nil { // a nil *told.File would be a Keeper
+		c.Keep = s.memory
+	}
+	return c
 }

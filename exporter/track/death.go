@@ -21,9 +21,9 @@ func (t *Tracker) destroyed(nowMs int64, hash uint64, i int32, c *Conn) {
 		if c.Start == 0 {
 			e.lastMs = deathMs
 		}
-		t.born(e)
+		t.born(i, e)
 		if e.seq == 0 || bytesOf(&e.told) != bytesOf(&c.Counters) {
-			t.export(nowMs, e, flow.EndReasonEnd)
+			t.export(nowMs, i, e, flow.EndReasonEnd)
 		}
 		return
 	}
@@ -33,7 +33,7 @@ func (t *Tracker) destroyed(nowMs int64, hash uint64, i int32, c *Conn) {
 	}
 	t.bequeath(e, c, deathMs)
 	t.cut(e)
-	t.final(nowMs, e)
+	t.final(nowMs, i, e)
 	t.free1(i)
 }
 
@@ -124,6 +124,12 @@ func (t *Tracker) Sweep(nowMs int64) {
 			t.lost(nowMs, i, e)
 		}
 	}
+	switch t.sweeps++; {
+	case t.sweeps == 1 && t.cfg.Keep != nil:
+		t.cfg.Keep.Walked()
+	case t.sweeps == 2: // what died while nobody looked has told its end by now
+		t.cfg.Before = nil
+	}
 }
 
 // evict makes room: it looks at a few entries, takes one that has been told to
@@ -154,7 +160,7 @@ func (t *Tracker) evict(nowMs int64) {
 		over := best.flags&(flagEnd|flagGone|flagFinal) != 0
 		if best.flags&flagNews != 0 {
 			best.flags |= flagFinal
-			t.export(nowMs, best, flow.EndReasonLackResources)
+			t.export(nowMs, victim, best, flow.EndReasonLackResources)
 		}
 		t.remember(best, over)
 	}

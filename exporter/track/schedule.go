@@ -34,23 +34,23 @@ func (t *Tracker) fire(nowMs int64, i int32, e *entry) {
 	case e.flags&flagDrop != 0:
 		t.free1(i)
 	case e.flags&flagGone != 0:
-		t.final(nowMs, e)
+		t.final(nowMs, i, e)
 		t.bury(nowMs, i, e)
 	case e.flags&flagEnd != 0:
-		t.final(nowMs, e)
+		t.final(nowMs, i, e)
 	case e.flags&flagNews != 0:
 		reason := flow.EndReasonActive
 		if nowMs-e.movedMs >= t.cfg.IdleMs {
 			reason = flow.EndReasonIdle
 		}
-		t.export(nowMs, e, reason)
+		t.export(nowMs, i, e, reason)
 	}
 }
 
-func (t *Tracker) final(nowMs int64, e *entry) {
+func (t *Tracker) final(nowMs int64, i int32, e *entry) {
 	if e.flags&flagFinal == 0 || e.flags&flagNews != 0 {
 		e.flags |= flagFinal
-		t.export(nowMs, e, flow.EndReasonEnd)
+		t.export(nowMs, i, e, flow.EndReasonEnd)
 	}
 }
 

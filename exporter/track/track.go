@@ -17,6 +17,10 @@ type Config struct {
 	Seed     uint64   // secret of the hash
 	Timeouts Timeouts // DefaultTimeouts
 	Loopback bool     // track connections between loopback addresses
+	// Keep remembers what was told; nil for nobody. Before is what a process before this
+	// told, by connections' numbers; it is read until the second complete dump.
+	Keep   Keeper
+	Before map[uint64]Told
 	// Skip leaves a connection out; nil takes all.
 	Skip func(*Conn) bool
 }
@@ -53,6 +57,8 @@ type Tracker struct {
 	dead   entry // an entry that was never in the table
 	buf    Conn
 	out    Export
+	kept   Told
+	sweeps int // complete dumps
 }
 
 type evicted struct {
@@ -166,7 +172,7 @@ func (t *Tracker) insert(nowMs int64, hash uint64, c *Conn) {
 	if e.lastMs = t.cfg.Timeouts.lastPacket(nowMs, c.Start/1e6, c); e.lastMs == 0 {
 		e.lastMs = nowMs
 	}
-	t.born(e)
+	t.born(i, e)
 	e.expires(nowMs)
 	e.flags |= flagNews
 	if e.seq > 0 && e.told == c.Counters {
@@ -178,8 +184,9 @@ func (t *Tracker) insert(nowMs int64, hash uint64, c *Conn) {
 	t.schedule(nowMs, i, e)
 }
 
-// born books a connection that was not in the table, unless it had been evicted.
-func (t *Tracker) born(e *entry) {
+// born books a connection that was not in the table, unless it had been evicted, or told by
+// a process before this.
+func (t *Tracker) born(i int32, e *entry) {
 	if t.gone != nil {
 		id := connID(&e.conn, e.firstMs)
 		if g := &t.gone[id%evictedSize]; g.id == id && !wentBack(&Conn{HasCounters: e.conn.HasCounters, Counters: g.told}, &e.conn) {
@@ -190,6 +197,7 @@ func (t *Tracker) born(e *entry) {
 			*g = evicted{}
 		}
 	}
+	t.resume(i, e)
 	if e.seq == 0 {
 		t.stats.InConnections++
 		t.stats.HeldConnections++
@@ -296,7 +304,7 @@ func (t *Tracker) changed(nowMs int64, i int32, e *entry, news bool) {
 }
 
 // export tells what is new about e.
-func (t *Tracker) export(nowMs int64, e *entry, reason flow.EndReason) {
+func (t *Tracker) export(nowMs int64, i int32, e *entry, reason flow.EndReason) {
 	x := &t.out
 	*x = Export{
 		Conn: &e.conn, ConnID: connID(&e.conn, e.firstMs), Seq: e.seq, StartMs: e.conn.Start / 1e6, EndMs: min(e.lastMs, nowMs),
@@ -319,6 +327,7 @@ func (t *Tracker) export(nowMs int64, e *entry, reason flow.EndReason) {
 	e.seq++
 	e.flags &^= flagNews
 	t.emit(x)
+	t.keep(i, e, x.ConnID)
 }
 
 // Flush exports everything that is pending, as active: the connections go on
@@ -332,10 +341,10 @@ func (t *Tracker) Flush(nowMs int64) {
 		switch {
 		case e.flags&flagGone != 0 || e.flags&flagEnd != 0:
 			if e.flags&flagDrop == 0 {
-				t.final(nowMs, e)
+				t.final(nowMs, i, e)
 			}
 		case e.flags&flagNews != 0:
-			t.export(nowMs, e, flow.EndReasonActive)
+			t.export(nowMs, i, e, flow.EndReasonActive)
 		}
 	}
 }

@@ -51,6 +51,7 @@ type Conntrack struct {
 type Track struct {
 	ActiveTimeout  time.Duration `json:"activeTimeout" flag:"active-timeout" doc:"a connection with traffic is exported this often"`
 	IdleTimeout    time.Duration `json:"idleTimeout" flag:"idle-timeout" doc:"a connection without traffic is exported after this"`
+	ToldFile       string        `json:"toldFile" doc:"file that remembers what was told of each connection beyond a kill of the agent, 56 bytes each, on a file system that outlives the process, as /run/weir/told; empty for none: then what a killed agent told counts twice where the aggregator was killed too"`
 	MaxConnections int           `json:"maxConnections" doc:"connections held at once; beyond that the longest idle one is given up and counted"`
 }
 
@@ -123,6 +124,9 @@ func (c *Conntrack) Validate() error {
 // Validate checks the times.
 func (c *Track) Validate() error {
 	errs := []error{positive("activeTimeout", c.ActiveTimeout), positive("idleTimeout", c.IdleTimeout)}
+	if c.ToldFile != "" && !filepath.IsAbs(c.ToldFile) {
+		errs = append(errs, fmt.Errorf("toldFile: %q is no absolute path: write it like /run/weir/told", c.ToldFile))
+	}
 	if c.MaxConnections < 1 {
 		errs = append(errs, fmt.Errorf("maxConnections: %d holds nothing: give at least 1", c.MaxConnections))
 	}

@@ -54,6 +54,7 @@ var layer = map[string]int{
 	"exporter/reset":       2,
 	"exporter/nflog":       2,
 	"exporter/send":        2,
+	"exporter/told":        2,
 	"exporter/inspect":     2,
 	"exporter/sockets":     2,
 	"aggregator/collect":   2,

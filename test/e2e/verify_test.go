@@ -213,7 +213,7 @@ func (l *lab) breakAgent() {
 		l.t.Errorf("the agent ran without CAP_NET_ADMIN: %v\n%s", err, tail(l.agent.log))
 	}
 	l.names(canary.HopAgent, "connection refused")
-	l.agent.path, l.agent.args = wrongClock(l.t, "weir-agent"), args
+	l.agent.path, l.agent.args = wrongClock(l.t, "weir-agent", "exporter/exporter.go"), args
 	l.agent.start()
 	l.waitReady(l.agentMetrics)
 	l.names(canary.HopAgentClock, "+3600")
@@ -239,7 +239,7 @@ func (l *lab) breakAfter(disk string) {
 	l.agg.kill()
 	l.names(canary.HopAgg, "connection refused")
 	path := l.agg.path
-	l.agg.path = wrongClock(l.t, "weir-aggregator")
+	l.agg.path = wrongClock(l.t, "weir-aggregator", "cmd/weir-aggregator/*.go", "aggregator/*.go")
 	l.agg.start()
 	l.waitReady(l.metrics)
 	l.names(canary.HopAggClock, "+3600")
@@ -250,33 +250,43 @@ func (l *lab) breakAfter(disk string) {
 	l.well()
 }
 
-// wrongClock builds a daemon whose machine's clock is an hour ahead: the one function that
-// reads it, time.Now, is replaced.
-func wrongClock(t *testing.T, name string) string {
+// wrongClock builds a daemon with a clock that is an hour ahead: its own files get another
+// time.Now. (The one of the standard library would mean to build all of it.)
+func wrongClock(t *testing.T, name string, files ...string) string {
 	t.Helper()
-	root, err := exec.Command("go", "env", "GOROOT").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(strings.TrimSpace(string(root)), "src/time/time.go")
-	b, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const now = "func Now() Time {\n"
-	at := strings.Index(string(b), now)
-	read := strings.Index(string(b)[max(at, 0):], "\tsec, nsec, mono := ")
-	if at < 0 || read < 0 {
-		t.Fatalf("%s has another time.Now than this test knows", file)
-	}
-	end := at + read + strings.Index(string(b)[at+read:], "\n")
-	src := string(b)[:end] + "\n\tsec += 3600" + string(b)[end:]
 	dir := t.TempDir()
-	other, overlay, out := filepath.Join(dir, "time.go"), filepath.Join(dir, "overlay.json"), filepath.Join(dir, name)
-	if err := os.WriteFile(other, []byte(src), 0o600); err != nil {
-		t.Fatal(err)
+	replace := map[string]string{}
+	for _, pattern := range files {
+		list, err := filepath.Glob(filepath.Join("../..", pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range list {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			b, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			src := strings.ReplaceAll(string(b), "time.Now()", "time.Now().Add(time.Hour)")
+			if src == string(b) {
+				continue
+			}
+			if file, err = filepath.Abs(file); err != nil {
+				t.Fatal(err)
+			}
+			replace[file] = filepath.Join(dir, fmt.Sprintf("%d.go", len(replace)))
+			if err := os.WriteFile(replace[file], []byte(src), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
-	list, err := json.Marshal(map[string]map[string]string{"Replace": {file: other}})
+	if len(replace) == 0 {
+		t.Fatalf("nothing of %q reads the clock", files)
+	}
+	overlay, out := filepath.Join(dir, "overlay.json"), filepath.Join(dir, name)
+	list, err := json.Marshal(map[string]map[string]string{"Replace": replace})
 	if err != nil {
 		t.Fatal(err)
 	}
