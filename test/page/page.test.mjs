@@ -57,8 +57,8 @@ describe("a cluster with an incident", () => {
     const page = await look(world, "?since=10m");
     await page.click("text=shop/checkout → shop/payments:8443 fails");
     await page.waitForSelector(`${drawer} .cause`);
-    assert.match(await page.innerText(`${drawer} .cause >> nth=0`), /nobody listens on port 8443/i);
-    assert.ok((await page.locator(`${drawer} .evidence li`).count()) > 0);
+    await eventually("the cause", async () => /nobody listens on port 8443/i.test(await page.innerText(`${drawer} .cause >> nth=0`)));
+    await page.waitForSelector(`${drawer} .evidence li`);
     assert.match(params(page).get("q"), /dst\.port = 8443 outcome != ok/);
     await eventually("the table shows only these", async () => {
       const list = await texts(page, rows);

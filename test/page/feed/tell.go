@@ -120,6 +120,9 @@ func (w *world) both(r *flow.Record, p *pair, src, dst pod, outcome flow.Outcome
 		a.SetIngressPolicyType(flow.PolicyTypeK8s)
 		a.SetIngressAction(flow.RuleActionDrop)
 	}
+	if dst.node == src.node {
+		refuse(&a, outcome)
+	}
 	w.agents[src.node].sender.Send(&a, route)
 	if dst.node < 0 || dst.node == src.node {
 		return
@@ -127,10 +130,15 @@ func (w *world) both(r *flow.Record, p *pair, src, dst pod, outcome flow.Outcome
 	b := *r
 	b.SetObserver(w.nodeName(dst.node))
 	b.SetSeenBy(flow.SeenByDestination)
-	if outcome == flow.OutcomeRefused {
-		b.SetDstListen(flow.ListenOther)
-		b.SetDstListens("8080")
-		b.SetResetBy(flow.ResetByDst)
-	}
+	refuse(&b, outcome)
 	w.agents[dst.node].sender.Send(&b, route)
+}
+
+// refuse adds what the server's node knows of a refusal.
+func refuse(r *flow.Record, outcome flow.Outcome) {
+	if outcome == flow.OutcomeRefused {
+		r.SetDstListen(flow.ListenOther)
+		r.SetDstListens("8080")
+		r.SetResetBy(flow.ResetByDst)
+	}
 }
