@@ -32,7 +32,7 @@ func (w *world) short(at time.Time) {
 		count(&r, n, n*700, n, n*2100)
 		r.SetTCPState("TIME_WAIT")
 	}
-	w.both(&r, p, src, dst, outcome)
+	w.both(&r, src, dst, outcome)
 }
 
 // tellStay tells a connection that stays open.
@@ -48,7 +48,7 @@ func (w *world) tellStay(i int, now time.Time) {
 	count(&r, s.told*20, s.told*14000, s.told*20, s.told*60000)
 	r.SetTCPState("ESTABLISHED")
 	r.SetOutcome(flow.OutcomeOK)
-	w.both(&r, s.p, s.src, s.dst, flow.OutcomeOK)
+	w.both(&r, s.src, s.dst, flow.OutcomeOK)
 }
 
 func base(p *pair, src, dst pod, port uint16, start int64) (r flow.Record) {
@@ -99,7 +99,7 @@ func count(r *flow.Record, packets, bytes, back, backBytes uint64) {
 
 // both sends what each end's node saw. A denied connection never reaches a socket, a
 // refused one finds nobody at the port.
-func (w *world) both(r *flow.Record, p *pair, src, dst pod, outcome flow.Outcome) {
+func (w *world) both(r *flow.Record, src, dst pod, outcome flow.Outcome) {
 	route := flow.Tuple{Src: flow.Addr16(r.SrcIP), Dst: flow.Addr16(r.DstIP), SrcPort: r.SrcPort, DstPort: r.DstPort, Proto: r.Proto}
 	r.SetSrcNode(w.nodeName(src.node))
 	if dst.node >= 0 {

@@ -51,7 +51,9 @@ type stayer struct {
 	told     uint64 // how often
 }
 
-func (w *world) nodeName(i int) string { return "node-" + string(rune('a'+i%26)) + strings.Repeat("x", i/26) }
+func (w *world) nodeName(i int) string {
+	return "node-" + string(rune('a'+i%26)) + strings.Repeat("x", i/26)
+}
 
 func newWorld(o *options) *world {
 	w := &world{o: o, agents: make([]*agent, max(o.nodes, 1)), rng: rand.New(rand.NewPCG(1, 2)), start: time.Now()}
