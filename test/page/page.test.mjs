@@ -204,7 +204,7 @@ describe("a cluster with an incident", () => {
     await key("p");
     await key("t");
     await eventually("the map as a table", () => /dst\.workload/.test(params(page).get("group") ?? ""));
-    await eventually("with its edges", async () => /Deployment\/checkout/.test((await texts(page, rows)).join()));
+    await eventually("with its edges", async () => /checkout\s+payments/.test((await texts(page, rows)).join()));
     await done(page);
   });
 
