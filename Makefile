@@ -25,7 +25,7 @@ build: ## build every binary, static, into bin/
 	@for b in $(BINARIES); do echo "build bin/$$b"; CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/$$b ./cmd/$$b; done
 
 .PHONY: demo
-demo: ## three nodes, real traffic, live flows (root; DEMO_FOR=90s ends by itself and checks all; SINK=clickhouse, kafka or s3 feeds one too)
+demo: ## three nodes, real traffic, live flows (root; DEMO_FOR=90s ends by itself and checks all; SINK=clickhouse, elasticsearch, kafka or s3 feeds one too)
 	@VERSION='$(VERSION)' DEMO_FOR='$(DEMO_FOR)' SINK='$(SINK)' bash test/demo.sh run
 
 .PHONY: demo-down
