@@ -1,21 +1,37 @@
 package api
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
+	"net/url"
+	"time"
 
 	"github.com/weirnet/weir/aggregator/findings"
-	"github.com/weirnet/weir/api/query"
 )
 
 // Differences is the answer of /api/v1/differences: what a region of the connections has
-// more often than the rest of them.
+// more often than others.
 type Differences struct {
 	Differences []findings.Difference `json:"differences"` // the most telling first
 	Region      uint64                `json:"region"`      // connections
-	Rest        uint64                `json:"rest"`
+	Rest        uint64                `json:"rest"`        // those that they are compared with
+	From        time.Time             `json:"from"`        // of the region; since and until where no time was given
+	To          time.Time             `json:"to"`
+	Against     Against               `json:"against"`
 	Basis
 }
+
+// Against says what a region is compared with.
+type Against string
+
+// What a region is compared with.
+const (
+	AgainstRest     Against = "rest"     // the other connections of the range
+	AgainstPrevious Against = "previous" // those that satisfy q in the time before the region, as long as it
+)
 
 // differing are the fields that are compared: those with few values, each of which says
 // where to look.
@@ -27,15 +43,57 @@ var differing = []string{
 
 const maxDifferences = 20
 
-// differences compares the connections of the range that satisfy q with the others of it.
+// region is what is compared.
+type region struct {
+	cond     string // "" for all
+	from, to int64
+	timed    bool // from and to were given
+	against  Against
+}
+
+// parseRegion reads q, from, to and against; since and until bound it.
+func parseRegion(v url.Values, now time.Time) (*region, error) {
+	g := &region{against: Against(cmp.Or(v.Get("against"), string(AgainstRest)))}
+	var err error
+	if g.cond, err = condition(v); err != nil {
+		return nil, err
+	}
+	if g.from, g.to, err = parseRange(v, now); err != nil {
+		return nil, err
+	}
+	since, until := g.from, g.to
+	for _, x := range []struct {
+		key  string
+		into *int64
+	}{{"from", &g.from}, {"to", &g.to}} {
+		if t := v.Get(x.key); t != "" {
+			g.timed = true
+			if *x.into, err = moment(t, now); err != nil {
+				return nil, fmt.Errorf("%s: %w", x.key, err)
+			}
+		}
+	}
+	switch {
+	case g.against != AgainstRest && g.against != AgainstPrevious:
+		return nil, fmt.Errorf("against: %q is unknown: use rest or previous", g.against)
+	case g.to <= g.from:
+		return nil, errors.New("to: it is not after from: turn them around")
+	case g.from < since || g.to > until:
+		return nil, errors.New("from, to: the region is not within since and until: widen the range")
+	case g.against == AgainstRest && g.cond == "" && !g.timed:
+		return nil, errors.New("q: it names the region that is compared with the rest, as in q=outcome != ok; or give from and to, or against=previous")
+	case g.against == AgainstRest && g.cond == "" && g.from == since && g.to == until:
+		return nil, errors.New("from, to: the region is the whole range, which leaves no rest: widen since and until")
+	}
+	return g, nil
+}
+
+// differences compares a region, by a condition, a time or both, with what is not in it
+// or with the time before.
 func (s *Server) differences(w http.ResponseWriter, r *http.Request) {
-	region, err := condition(r.URL.Query())
+	g, err := parseRegion(r.URL.Query(), time.Now())
 	if err != nil {
 		failQuery(w, err)
-		return
-	}
-	if region == "" {
-		fail(w, http.StatusBadRequest, "q: it names the region that is compared with the rest, as in q=outcome != ok")
 		return
 	}
 	a, done, ok := s.inquire(w, r)
@@ -43,22 +101,23 @@ func (s *Server) differences(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer done()
+	if !g.timed {
+		g.from, g.to = a.period(false)
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), s.Limits.Timeout)
 	defer cancel()
 	var list []findings.Histogram
-	var d Differences
+	d := Differences{From: time.UnixMilli(g.from).UTC(), To: time.UnixMilli(g.to).UTC(), Against: g.against}
 	for _, f := range differing {
-		h := findings.Histogram{Field: f}
-		var all uint64
-		if h.Region, h.RegionN, all, err = a.histogram(ctx, region, f); err == nil {
-			h.RegionMissing, d.Region = all-h.RegionN, all
-			h.Rest, h.RestN, d.Rest, err = a.histogram(ctx, "not "+region, f)
-		}
+		in, out, err := a.compare(ctx, g, f)
 		if err != nil {
 			s.failAnswer(w, ctx, err)
 			return
 		}
-		list = append(list, h)
+		d.Region, d.Rest = in.all, out.all
+		list = append(list, findings.Histogram{
+			Field: f, Region: in.values, RegionN: in.have, RegionMissing: in.all - in.have, Rest: out.values, RestN: out.have,
+		})
 	}
 	if d.Differences = findings.Differences(list, maxDifferences); d.Differences == nil {
 		d.Differences = []findings.Difference{}
@@ -67,21 +126,55 @@ func (s *Server) differences(w http.ResponseWriter, r *http.Request) {
 	reply(w, http.StatusOK, d)
 }
 
-// histogram counts connections alive in the range by the values of a field: those that
-// have it, and all.
-func (a *asking) histogram(ctx context.Context, cond, field string) (values map[string]uint64, have, all uint64, err error) {
-	since, until := a.period(false)
-	var x *query.Answer
-	if x, err = a.ask(ctx, cond+" | stats active by "+field, since, until); err != nil {
-		return nil, 0, 0, err
+// counts are connections by the values of a field: those that have it, and all.
+type counts struct {
+	values    map[string]uint64
+	have, all uint64
+}
+
+// compare counts the region, and what it is compared with.
+func (a *asking) compare(ctx context.Context, g *region, field string) (in, out counts, err error) {
+	if in, err = a.histogram(ctx, g.cond, field, g.from, g.to); err != nil {
+		return in, out, err
 	}
-	values = map[string]uint64{}
-	for _, g := range x.Table().Groups() {
-		n := g.Accs[0].N
-		if all += n; g.Key[0].Present {
-			values[g.Key[0].Text] += n
-			have += n
+	since, until := a.period(false)
+	switch {
+	case g.against == AgainstPrevious:
+		out, err = a.histogram(ctx, g.cond, field, g.from-(g.to-g.from), g.from)
+	case !g.timed:
+		out, err = a.histogram(ctx, "not "+g.cond, field, since, until)
+	default: // what is in the range and not in the region
+		if out, err = a.histogram(ctx, "", field, since, until); err == nil {
+			out.without(&in)
 		}
 	}
-	return values, have, all, nil
+	return in, out, err
+}
+
+// without takes away what is counted in o too. A value that connections had in the
+// region only for a time may be there more often than in the range: it leaves none.
+func (c *counts) without(o *counts) {
+	c.have, c.all = 0, c.all-min(c.all, o.all)
+	for v, n := range c.values {
+		c.values[v] = n - min(n, o.values[v])
+		c.have += c.values[v]
+	}
+	c.all = max(c.all, c.have)
+}
+
+// histogram counts connections alive in a time by the values of a field.
+func (a *asking) histogram(ctx context.Context, cond, field string, since, until int64) (c counts, err error) {
+	x, err := a.ask(ctx, cond+" | stats active by "+field, since, until)
+	if err != nil {
+		return c, err
+	}
+	c.values = map[string]uint64{}
+	for _, g := range x.Table().Groups() {
+		n := g.Accs[0].N
+		if c.all += n; g.Key[0].Present {
+			c.values[g.Key[0].Text] += n
+			c.have += n
+		}
+	}
+	return c, nil
 }

@@ -136,20 +136,23 @@ func parseRange(v url.Values, now time.Time) (since, until int64, err error) {
 		if t == "" {
 			continue
 		}
-		if ms, err := strconv.ParseInt(t, 10, 64); err == nil {
-			*x.into = ms
-			continue
-		}
-		at, err := ParseTime(t, now)
-		if err != nil {
+		if *x.into, err = moment(t, now); err != nil {
 			return 0, 0, fmt.Errorf("%s: %w", x.key, err)
 		}
-		*x.into = at.UnixMilli()
 	}
 	if until <= since {
 		return 0, 0, errors.New("the range is empty: until is not after since")
 	}
 	return since, until, nil
+}
+
+// moment reads a time as ParseTime does, or milliseconds since the epoch.
+func moment(text string, now time.Time) (int64, error) {
+	if ms, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return ms, nil
+	}
+	at, err := ParseTime(text, now)
+	return at.UnixMilli(), err
 }
 
 // failQuery answers a text that is no query, with the column.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -126,6 +127,61 @@ func TestWhyFindingsAndMap(t *testing.T) {
 		}
 		if code != http.StatusBadRequest || !strings.Contains(body, want) {
 			t.Errorf("%s: %d %s, want %s", path, code, body, want)
+		}
+	}
+}
+
+// TestDifferencesOverTime: a region by time, alone and with a condition, against the rest
+// of the range and against the time before.
+func TestDifferencesOverTime(t *testing.T) {
+	s, h := server(t, 8)
+	recs := incident()
+	for i := range recs {
+		recs[i].SetDstNode("node-1")
+		if recs[i].Outcome == flow.OutcomeRefused {
+			recs[i].SetDstNode("node-3")
+		}
+	}
+	s.Limits, s.Engine = DefaultQueryLimits(), &memory{recs: recs}
+	for _, c := range []struct {
+		params       string
+		region, rest uint64
+		want         string
+	}{
+		{"from=20m&to=1m&since=2h", 20, 20, "dst.node = node-3: 75 % vs 0.00 %; outcome = refused: 75 % vs 0.00 %"},
+		{"from=20m&to=1m&since=2h&q=cart", 20, 20, "dst.node = node-3: 75 % vs 0.00 %; outcome = refused: 75 % vs 0.00 %"},
+		{"from=20m&to=1m&since=2h&q=outcome+=+refused", 15, 25, "dst.node = node-3: 100 % vs 0.00 %; outcome = refused: 100 % vs 0.00 %"},
+		{"against=previous&since=1h", 20, 20, "dst.node = node-3: 75 % vs 0.00 %; outcome = refused: 75 % vs 0.00 %"},
+		{"against=previous&since=1h&q=outcome+=+ok", 5, 20, ""},
+		{"against=previous&from=80m&to=40m&since=4h", 0, 20, ""},
+	} {
+		v, err := url.ParseQuery(c.params)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var d Differences
+		into(t, h.URL, "differences", v, &d)
+		var texts []string
+		for _, x := range d.Differences {
+			texts = append(texts, x.Text)
+		}
+		slices.Sort(texts)
+		if got := strings.Join(texts, "; "); got != c.want || d.Region != c.region || d.Rest != c.rest {
+			t.Errorf("%s: %d of %d: %s", c.params, d.Region, d.Rest, got)
+		}
+	}
+	for params, want := range map[string]string{
+		"":                         "q: it names the region",
+		"from=20m&to=30m&since=2h": "to: it is not after from",
+		"from=3h&since=2h":         "the region is not within since and until",
+		"from=noon&since=2h":       `from: \"noon\" is no time`,
+		"against=yesterday&q=cart": `against: \"yesterday\" is unknown: use rest or previous`,
+		"from=2h&since=2026-01-01": "since:",
+		"from=1000&to=2000&since=1000&until=2000": "leaves no rest",
+		"q=outcom+=+ok&against=previous":          `"near":"outcome"`,
+	} {
+		if code, body := get(t, h.URL+"/api/v1/differences?"+params); code != http.StatusBadRequest || !strings.Contains(body, want) {
+			t.Errorf("%s: %d %s, want %s", params, code, body, want)
 		}
 	}
 }

@@ -250,6 +250,8 @@ func learnNothing(t *testing.T, rng *rand.Rand, a, b http.Handler, queries int) 
 	}
 	add("findings", rangeOf(url.Values{}))
 	add("differences", rangeOf(url.Values{"q": {"outcome != ok"}}))
+	add("differences", rangeOf(url.Values{"q": {"cart"}, "against": {"previous"}}))
+	add("differences", url.Values{"from": {fmt.Sprint(querytest.Base + querytest.Span/4)}, "to": {fmt.Sprint(querytest.Base + querytest.Span/2)}, "since": {fmt.Sprint(querytest.Base)}, "until": {fmt.Sprint(querytest.Base + querytest.Span)}})
 	add("differences", rangeOf(url.Values{"q": {"dst.node = node-1 or src.ip = 10.0.0.0/9"}}))
 	for _, pair := range [][2]string{{"shop/cart", "bank/payments"}, {"bank/payments", "shop/cart"}, {"cart", "payments"}, {"bank/cart", "kube-system/dns"}, {"shop/cart", "shop/cart"}} {
 		add("why", rangeOf(url.Values{"src": {pair[0]}, "dst": {pair[1]}}))

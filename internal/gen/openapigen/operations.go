@@ -152,8 +152,13 @@ func operations() []operation {
 			answers: answer[api.Why](), fails: []int{404, 422},
 		},
 		{
-			method: "GET", path: "differences", id: "differences", summary: "What a region of the connections has more often than the rest of the range",
-			params: []object{needed(text("q", "the region: a condition of the query language")), since, until}, answers: answer[api.Differences](), fails: []int{404, 422},
+			method: "GET", path: "differences", id: "differences", summary: "What a region of the connections has more often than the rest, or than the time before",
+			params: []object{
+				text("q", "the region: a condition of the query language"), text("from", "begin of the region, within since and until"), text("to", "its end, exclusive"),
+				words("against", "the other connections of the range, or those that satisfy q in the time before the region, as long as it", []api.Against{api.AgainstRest, api.AgainstPrevious}, member{"default", api.AgainstRest}),
+				since, until,
+			},
+			answers: answer[api.Differences](), fails: []int{404, 422},
 		},
 		{
 			method: "POST", path: "simulate", id: "simulate", summary: "What a change of NetworkPolicies would do to the connections of the range",
