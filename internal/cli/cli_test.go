@@ -21,6 +21,8 @@ import (
 	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/api/query"
 	"github.com/weirnet/weir/exporter/coverage"
+	"github.com/weirnet/weir/internal/cluster"
+	"github.com/weirnet/weir/internal/kube"
 	"github.com/weirnet/weir/internal/ledger"
 	"github.com/weirnet/weir/internal/version"
 )
@@ -85,7 +87,7 @@ func serve(ts *testscript.TestScript, _ bool, args []string) {
 			}
 		},
 	}
-	s.Minutes = minuteBooks
+	s.Minutes, s.Changes, s.Cluster = minuteBooks, changes, shop{}
 	a, b := facts("node-1"), facts("node-2")
 	b.Bridges = []coverage.Bridge{{Name: "cni0", Ports: 14}}
 	now := time.Date(2026, 3, 14, 4, 0, 0, 0, time.UTC)
@@ -138,6 +140,43 @@ func (m *memory) Answer(_ context.Context, a *query.Answer) error {
 	}
 	return e.Finish()
 }
+
+func changes(q api.ChangeQuery) (c api.Changes) {
+	at := fixedNow().Add(-50 * time.Minute).UnixMilli()
+	for _, x := range []cluster.Change{
+		{ID: 1, TimeMs: at, Kind: cluster.ChangeRollout, Namespace: "shop", Object: "Deployment/payments", What: "rolled out"},
+		{ID: 2, TimeMs: at + 1000, Kind: cluster.ChangePolicy, Namespace: "shop", Object: "NetworkPolicy/open", What: "was changed"},
+		{ID: 3, TimeMs: at + 2000, Kind: cluster.ChangeNode, Object: "Node/node-3", What: "is not ready", Bad: true},
+	} {
+		if q.Wants(&x) {
+			c.Changes, c.Total = append(c.Changes, x), c.Total+1
+		}
+	}
+	c.Source = "test"
+	return c
+}
+
+// shop is a cluster with one policy that selects nothing.
+type shop struct{}
+
+func (shop) Unknown() string { return "" }
+func (shop) ReadPolicies(text []byte, namespace string) ([]*cluster.NetworkPolicy, error) {
+	return kube.ReadPolicies("policies", text, namespace)
+}
+
+func (shop) InForce(namespace string) []*cluster.NetworkPolicy {
+	if namespace != "shop" {
+		return nil
+	}
+	none := cluster.Selector{{Key: "app", Op: cluster.In, Values: []string{"nothing"}}}
+	return []*cluster.NetworkPolicy{{Namespace: "shop", Name: "open", Pods: none, Ingress: true}}
+}
+
+func (shop) NamespaceLabels(namespace string) map[string]string {
+	return map[string]string{"kubernetes.io/metadata.name": namespace, "team": map[string]string{"bank": "money"}[namespace]}
+}
+
+func (shop) Pods(string) []*cluster.PodState { return nil }
 
 // minuteBooks are two minutes of a node; in the second one record vanished.
 func minuteBooks(last int) []ledger.MinuteBook {

@@ -164,32 +164,39 @@ func (e *statusError) Error() string { return e.host + ": " + e.text }
 
 // get asks for path; the caller closes the body.
 func (c *client) get(ctx context.Context, path string, q url.Values) (io.ReadCloser, error) {
-	return c.send(ctx, http.MethodGet, path, q)
+	return c.send(ctx, path, q, nil)
 }
 
-// post asks for path with a form, for what may be too long for a URL.
-func (c *client) post(ctx context.Context, path string, form url.Values) (io.ReadCloser, error) {
-	return c.send(ctx, http.MethodPost, path, form)
+// postQuery asks a query with a form, for what may be too long for a URL.
+func (c *client) postQuery(ctx context.Context, form url.Values) (io.ReadCloser, error) {
+	return c.send(ctx, "/api/v1/query", nil, &content{"application/x-www-form-urlencoded", strings.NewReader(form.Encode())})
 }
 
-func (c *client) send(ctx context.Context, method, path string, q url.Values) (io.ReadCloser, error) {
+// content is the body of a request.
+type content struct {
+	media string
+	text  io.Reader
+}
+
+// send asks for path, with a body if there is one.
+func (c *client) send(ctx context.Context, path string, q url.Values, x *content) (io.ReadCloser, error) {
 	if err := c.open(); err != nil {
 		return nil, err
 	}
 	u := *c.base
 	u.Path = strings.TrimSuffix(u.Path, "/") + path
-	var form io.Reader
-	if method == http.MethodPost {
-		form = strings.NewReader(q.Encode())
-	} else {
-		u.RawQuery = q.Encode()
+	u.RawQuery = q.Encode()
+	method := http.MethodGet
+	var body io.Reader
+	if x != nil {
+		method, body = http.MethodPost, x.text
 	}
-	req, err := http.NewRequestWithContext(ctx, method, u.String(), form)
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), body)
 	if err != nil {
 		return nil, fmt.Errorf("ask %s: %w", c.base.Host, err)
 	}
-	if form != nil {
-		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if x != nil {
+		req.Header.Set("Content-Type", x.media)
 	}
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
@@ -226,6 +233,7 @@ func (c *client) explain(err error) error {
 	var unknown x509.UnknownAuthorityError
 	var record tls.RecordHeaderError
 	var op *net.OpError
+	var late net.Error
 	flag, program := c.named()
 	prefix := strings.TrimSuffix(flag, "server")
 	if prefix != "" {
@@ -241,15 +249,22 @@ func (c *client) explain(err error) error {
 			return fmt.Errorf("%w: is %s running there? Name it with --%s", err, program, flag)
 		}
 		return fmt.Errorf("%w: is %s running there? Name it with --server or WEIR_SERVER", err, program)
+	case errors.As(err, &late) && late.Timeout():
+		return fmt.Errorf("%s: no answer within %v: take a shorter range or a narrower condition, or raise --timeout", c.base.Host, c.timeout)
 	}
 	return fmt.Errorf("%s: %w", c.base.Host, err)
 }
 
 // getJSON asks for path and decodes the answer.
 func (c *client) getJSON(ctx context.Context, path string, q url.Values, into any) error {
+	return c.askJSON(ctx, path, q, nil, into)
+}
+
+// askJSON asks with a body and decodes the answer.
+func (c *client) askJSON(ctx context.Context, path string, q url.Values, x *content, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	body, err := c.get(ctx, path, q)
+	body, err := c.send(ctx, path, q, x)
 	if err != nil {
 		return err
 	}

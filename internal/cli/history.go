@@ -96,7 +96,7 @@ func (o *observe) askRange(ctx context.Context, since, until time.Time) (*histor
 	}
 	v.Set("q", text+"| fields "+historyFields(o.output))
 	putRange(v, since, until)
-	body, err := o.api.post(ctx, "/api/v1/query", v)
+	body, err := o.api.postQuery(ctx, v)
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ func mapCommand(env *Env, c *client) *cobra.Command {
 	a := &answer{env: env, api: c}
 	var level string
 	cmd := &cobra.Command{
-		Use: "map [CONDITION]", Short: "Show who talks to whom",
+		Use: "map [CONDITION]", Short: "Show who talks to whom", ValidArgsFunction: c.completeCondition,
 		Example: "  weirctl map\n  weirctl map 'outcome != ok' -o mermaid\n  weirctl map --level namespace -o dot | dot -Tsvg > map.svg",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.edges(cmd.Context(), strings.Join(args, " "), level)

@@ -99,7 +99,7 @@ const observeExample = `  weirctl observe 'checkout outcome != ok'
 func observeCommand(env *Env, c *client) *cobra.Command {
 	o := &observe{env: env, api: c}
 	cmd := &cobra.Command{
-		Use: "observe [CONDITION]", Short: "Show flows, live or from a file", Long: observeLong, Example: observeExample,
+		Use: "observe [CONDITION]", Short: "Show flows, live or from a file", Long: observeLong, Example: observeExample, ValidArgsFunction: c.completeCondition,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.text = strings.Join(args, " ")
 			return o.run(cmd)
@@ -129,8 +129,18 @@ func observeCommand(env *Env, c *client) *cobra.Command {
 	bindHubble(f, o)
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("outcome", cobra.FixedCompletions(flow.OutcomeWords, cobra.ShellCompDirectiveNoFileComp))
+	for flag, field := range observeFields {
+		_ = cmd.RegisterFlagCompletionFunc(flag, c.completeValues(field))
+	}
 	_ = cmd.RegisterFlagCompletionFunc("scope", cobra.FixedCompletions(flow.ScopeWords, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
+}
+
+// observeFields are the selectors whose values the server knows, by the field that has them.
+var observeFields = map[string]string{
+	"namespace": "ns", "from-namespace": "src.ns", "to-namespace": "dst.ns", "pod": "pod", "from-pod": "src.pod", "to-pod": "dst.pod",
+	"workload": "workload", "from-workload": "src.workload", "to-workload": "dst.workload", "node-name": "node", "service": "service",
+	"ip": "ip", "from-ip": "src.ip", "to-ip": "dst.ip", "port": "port", "to-port": "dst.port", "zone": "zone", "name": "name",
 }
 
 func noArgs(cmd *cobra.Command, args []string) error {

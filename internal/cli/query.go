@@ -40,7 +40,7 @@ const queryExample = `  weirctl query 'checkout outcome != ok'
 func queryCommand(env *Env, c *client) *cobra.Command {
 	o := &queryCmd{env: env, api: c}
 	cmd := &cobra.Command{
-		Use: "query QUERY", Short: "Ask the history: find, count and sum connections",
+		Use: "query QUERY", ValidArgsFunction: c.completeCondition, Short: "Ask the history: find, count and sum connections",
 		Long: `Ask what happened. A row is one connection in the range; bytes and packets are what
 moved within it. docs/query.md describes the language.`,
 		Example: queryExample,
@@ -71,7 +71,7 @@ func (o *queryCmd) run(ctx context.Context, text string) error {
 	if err := o.time.put(v, o.env.Now(), zone(o.utc)); err != nil {
 		return err
 	}
-	body, err := o.api.post(ctx, "/api/v1/query", v)
+	body, err := o.api.postQuery(ctx, v)
 	if err != nil {
 		return err
 	}

@@ -102,7 +102,7 @@ func newRoot(env *Env, name string) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return flagError(cmd, err) })
 	api := &client{env: env}
 	api.bind(root)
-	root.AddCommand(observeCommand(env, api), queryCommand(env, api), topCommand(env, api), whyCommand(env, api), findingsCommand(env, api), mapCommand(env, api), ledgerCommand(env, api), checkCommand(env, api), verifyCommand(env, api), versionCommand(env, api))
+	root.AddCommand(observeCommand(env, api), queryCommand(env, api), topCommand(env, api), whyCommand(env, api), findingsCommand(env, api), mapCommand(env, api), diffCommand(env, api), simulateCommand(env, api), getCommand(env, api), ledgerCommand(env, api), checkCommand(env, api), verifyCommand(env, api), versionCommand(env, api))
 	root.AddCommand(env.Extra...)
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {

@@ -51,7 +51,7 @@ Without a terminal, or with -o, it prints once.`
 func topCommand(env *Env, c *client) *cobra.Command {
 	o := &top{env: env, api: c}
 	cmd := &cobra.Command{
-		Use: "top [CONDITION]", Short: "Watch the largest groups of connections", Long: topLong,
+		Use: "top [CONDITION]", ValidArgsFunction: c.completeCondition, Short: "Watch the largest groups of connections", Long: topLong,
 		Example: `  weirctl top
   weirctl top 'outcome != ok' --by src.workload,dst.workload,dst.port --metric failed
   weirctl top --by src.node,dst.node --metric retransmits -o json`,

@@ -99,7 +99,7 @@ func askTop(ctx context.Context, c *client, cond string, by []string, window tim
 	if slices.Contains(by, "outcome") {
 		text = strings.TrimSuffix(text, ", outcome")
 	}
-	body, err := c.post(ctx, "/api/v1/query", url.Values{"q": {text}, "since": {window.String()}})
+	body, err := c.postQuery(ctx, url.Values{"q": {text}, "since": {window.String()}})
 	if err != nil {
 		return nil, err
 	}

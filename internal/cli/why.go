@@ -33,6 +33,13 @@ func (a *answer) bind(cmd *cobra.Command, since string, outputs ...string) {
 	f.SortFlags = false
 	f.StringVar(&a.time.since, "since", since, "begin of the range: "+timeHelp)
 	f.StringVar(&a.time.until, "until", "", "end of the range (default now)")
+	a.outputs(cmd, outputs...)
+}
+
+// outputs are the flags of every answer.
+func (a *answer) outputs(cmd *cobra.Command, outputs ...string) {
+	f := cmd.Flags()
+	f.SortFlags = false
 	f.BoolVar(&a.utc, "utc", false, "times are in UTC instead of local time")
 	f.StringVarP(&a.output, "output", "o", outputs[0], strings.Join(outputs, ", "))
 	f.BoolVar(&a.fail, "fail-empty", false, "exit with status 3 where nothing was found")
