@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/weirnet/weir/internal/kube"
 	"github.com/weirnet/weir/internal/limitfile"
 )
 
@@ -31,6 +32,17 @@ type client struct {
 	base                             *url.URL
 	token                            string
 	flag, program                    string // that names it, and what it is; empty for the aggregator
+
+	forward bool // to the aggregator's pod, through the API server of to.Kubeconfig
+	to      kube.ForwardTo
+	way     *kube.Forward
+}
+
+// close ends what open opened.
+func (c *client) close() {
+	if c.way != nil {
+		c.way.Close()
+	}
 }
 
 // named is the flag that says where to ask, and the program that should answer there.
@@ -51,6 +63,11 @@ func (c *client) bind(root *cobra.Command) {
 	f.StringVar(&c.cert, "cert-file", "", "client certificate")
 	f.StringVar(&c.key, "key-file", "", "key of the client certificate")
 	f.StringVar(&c.serverName, "server-name", "", "name that the server's certificate must hold")
+	f.BoolVarP(&c.forward, "port-forward", "P", false, "ask through the cluster's API server, as kubectl port-forward does")
+	f.StringVar(&c.to.Kubeconfig, "kubeconfig", "", "kubeconfig of --port-forward (default KUBECONFIG or ~/.kube/config)")
+	f.StringVar(&c.to.Context, "context", "", "context of the kubeconfig (default its current one)")
+	f.StringVar(&c.to.Namespace, "weir-namespace", "weir", "namespace in which --port-forward finds weir-aggregator")
+	f.StringVar(&c.to.Port, "forward-port", "api", "name or number of the pod's port")
 	f.DurationVar(&c.timeout, "timeout", 10*time.Second, "how long to wait for the server's first answer")
 }
 
@@ -62,10 +79,27 @@ func flagNames(cmd *cobra.Command) []string {
 	return names
 }
 
+// aggregator is what weir's manifests call the StatefulSet and the Service.
+const aggregator = "weir-aggregator"
+
 // open reads the flags and the environment; a flag beats the environment.
-func (c *client) open() error {
+func (c *client) open(ctx context.Context) error {
 	if c.http != nil {
 		return nil
+	}
+	if c.forward {
+		if c.server != "" {
+			return usagef("--port-forward and --server exclude each other")
+		}
+		c.to.Selector = "app.kubernetes.io/name=" + aggregator
+		way, err := kube.OpenForward(ctx, c.to)
+		if err != nil {
+			return err
+		}
+		c.way, c.server = way, "https://"+way.Addr
+		if c.serverName == "" { // as the certificate of the manifests has it
+			c.serverName = way.Pod + "." + aggregator + "." + way.Namespace + ".svc"
+		}
 	}
 	pick := func(flag, env, dflt string) string {
 		if flag != "" {
@@ -180,7 +214,7 @@ type content struct {
 
 // send asks for path, with a body if there is one.
 func (c *client) send(ctx context.Context, path string, q url.Values, x *content) (io.ReadCloser, error) {
-	if err := c.open(); err != nil {
+	if err := c.open(ctx); err != nil {
 		return nil, err
 	}
 	u := *c.base
@@ -240,6 +274,8 @@ func (c *client) explain(err error) error {
 		prefix += "-"
 	}
 	switch {
+	case c.way != nil && c.way.Failure() != "":
+		return fmt.Errorf("pod %s/%s: %s: is --forward-port right?", c.way.Namespace, c.way.Pod, strings.TrimSpace(c.way.Failure()))
 	case errors.As(err, &unknown):
 		return fmt.Errorf("%s: %w: give the CA that signed its certificate with --%sca-file", c.base.Host, err, prefix)
 	case errors.As(err, &record), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):

@@ -55,7 +55,9 @@ var errEmpty = errors.New("nothing found")
 // Run runs one command line and gives its exit status. args[0] is the program's
 // name: as kubectl-weir it speaks of itself as `kubectl weir`.
 func Run(ctx context.Context, env Env, args []string) int {
-	root := newRoot(&env, filepath.Base(args[0])) //nolint:contextcheck // the farewell outlives the interrupted context
+	api := &client{env: &env}
+	defer api.close()
+	root := newRoot(&env, api, filepath.Base(args[0])) //nolint:contextcheck // the farewell outlives the interrupted context
 	root.SetArgs(args[1:])
 	root.SetIn(env.In)
 	root.SetOut(env.Out)
@@ -75,7 +77,7 @@ func Run(ctx context.Context, env Env, args []string) int {
 	return ExitError
 }
 
-func newRoot(env *Env, name string) *cobra.Command {
+func newRoot(env *Env, api *client, name string) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "weirctl",
 		Short:         "See the flows of a cluster, and what was lost of them",
@@ -100,7 +102,6 @@ func newRoot(env *Env, name string) *cobra.Command {
 		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl weir"}
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return flagError(cmd, err) })
-	api := &client{env: env}
 	api.bind(root)
 	root.AddCommand(observeCommand(env, api), queryCommand(env, api), topCommand(env, api), whyCommand(env, api), findingsCommand(env, api), mapCommand(env, api), diffCommand(env, api), simulateCommand(env, api), getCommand(env, api), ledgerCommand(env, api), checkCommand(env, api), verifyCommand(env, api), versionCommand(env, api))
 	root.AddCommand(env.Extra...)

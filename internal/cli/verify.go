@@ -56,7 +56,7 @@ themselves (probe.interval), as the aggregator judged them.`,
 				return v.last(cmd.Context())
 			}
 			if v.node.server = v.agent; v.agent != "" {
-				if err := v.node.open(); err != nil {
+				if err := v.node.open(cmd.Context()); err != nil {
 					return err
 				}
 			}

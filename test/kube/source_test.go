@@ -32,6 +32,7 @@ func TestControlPlane(t *testing.T) {
 	t.Run("agent", func(t *testing.T) { testAgent(t, p) })
 	t.Run("changes", func(t *testing.T) { testChanges(t, p) })
 	t.Run("access", func(t *testing.T) { testAccess(t, p) })
+	t.Run("forward", func(t *testing.T) { testForward(t, p) })
 }
 
 // world makes objects as kubelets and controllers would.
