@@ -152,6 +152,9 @@ type Spool struct {
 	rpos   uint64
 
 	writeErrors, fsyncErrors, torn, damaged, written atomic.Uint64
+
+	complained time.Time // the writer's: when a failed write was logged last
+	unsaid     int       // failures since then
 }
 
 // ID names this spool: it changes when the directory is made anew. A destination

@@ -1,11 +1,14 @@
 package spool
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,7 +22,18 @@ import (
 type opened struct {
 	*Spool
 	lost map[string]ledger.Amount
+	log  lines
 	stop func()
+}
+
+// lines counts the lines of the log that tell of a failed write.
+type lines struct{ n atomic.Int64 }
+
+func (l *lines) Write(b []byte) (int, error) {
+	if bytes.Contains(b, []byte("spool write failed")) {
+		l.n.Add(1)
+	}
+	return len(b), nil
 }
 
 func testConfig(dir string) Config {
@@ -31,7 +45,7 @@ func testConfig(dir string) Config {
 func open(tb testing.TB, cfg Config) *opened {
 	tb.Helper()
 	o := &opened{lost: map[string]ledger.Amount{}}
-	s, err := Open(cfg, Deps{Lost: func(r string, a ledger.Amount) { o.lost[r] = o.lost[r].Plus(a) }})
+	s, err := Open(cfg, Deps{Logger: slog.New(slog.NewTextHandler(&o.log, nil)), Lost: func(r string, a ledger.Amount) { o.lost[r] = o.lost[r].Plus(a) }})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -348,6 +362,9 @@ func TestDiskFull(t *testing.T) {
 			st := o.Stats()
 			if st.WriteErrors == 0 || o.lost[LostDiskFull].Records == 0 {
 				t.Fatalf("the disk never filled: %+v %+v", st, o.lost)
+			}
+			if n := o.log.n.Load(); n == 0 || n > 5 {
+				t.Errorf("%d failed writes are %d lines of the log", st.WriteErrors, n)
 			}
 			ids, amt, end := o.readAll(t)
 			if got := amt.Plus(o.lost[LostDiskFull]); got != amountOfAll(all) {

@@ -77,6 +77,18 @@ func (s *Spool) writePending() {
 	}
 }
 
+const complainEvery = 10 * time.Second
+
+// complain logs a failed write, at most every ten seconds: a disk that is full fails each
+// block. All of them are in the metrics, and what was lost in the books.
+func (s *Spool) complain(err error) {
+	if s.unsaid++; time.Since(s.complained) < complainEvery {
+		return
+	}
+	s.log.Error("spool write failed", "dir", s.cfg.Dir, "error", err, "failures", s.unsaid)
+	s.complained, s.unsaid = time.Now(), 0
+}
+
 // writeBlock puts one block into the files and gives "" or why it could not.
 func (s *Spool) writeBlock(p packed) (lost string) {
 	n := int64(len(p.buf))
@@ -91,7 +103,7 @@ func (s *Spool) writeBlock(p packed) (lost string) {
 			return ""
 		}
 		s.writeErrors.Add(1)
-		s.log.Error("spool write failed", "dir", s.cfg.Dir, "error", err)
+		s.complain(err)
 		full := errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
 		if !full {
 			s.closeSegment()
