@@ -8,7 +8,7 @@ declare -A package=(
 	[nfcapd]=nfdump [nfacctd]=pmacct [softflowd]=softflowd [tshark]=tshark
 	[ovs-vsctl]=openvswitch-switch [ovsdb-server]=openvswitch-switch
 	[g++]=g++ [etcd]=etcd-server [openssl]=openssl [git]=git [npm]=npm [promtool]=prometheus [clickhouse-server]=clickhouse-server [chromium]=chromium
-	[java]=openjdk-17-jdk-headless [javac]=openjdk-17-jdk-headless [mvn]=maven [curl]=curl [unzip]=unzip [pip3]=python3-pip
+	[java]=default-jdk-headless [javac]=default-jdk-headless [mvn]=maven [curl]=curl [unzip]=unzip [pip3]=python3-pip
 )
 missing=()
 for tool in "${!package[@]}"; do
