@@ -13,7 +13,7 @@ import (
 func TestAgentAndAggregatorKilledTogether(t *testing.T) {
 	l := newLab(t, options{})
 	l.exec("", "sysctl", "-qw", "net.netfilter.nf_conntrack_udp_timeout_stream=120", "net.netfilter.nf_conntrack_udp_timeout=120", "net.netfilter.nf_conntrack_tcp_timeout_time_wait=120")
-	l.agent.configure("track: {", fmt.Sprintf("track: {toldFile: %s, ", filepath.Join(l.dir, "told")))
+	l.agent.configure("\ntrack: {", fmt.Sprintf("\ntrack: {toldFile: %s, ", filepath.Join(l.dir, "told")))
 	l.startAll()
 	traffic := l.background()
 	traffic.wait(300)
