@@ -213,7 +213,7 @@ func (l *lab) breakAgent() {
 		l.t.Errorf("the agent ran without CAP_NET_ADMIN: %v\n%s", err, tail(l.agent.log))
 	}
 	l.names(canary.HopAgent, "connection refused")
-	l.agent.path, l.agent.args = wrongClock(l.t, "weir-agent", "exporter/exporter.go"), args
+	l.agent.path, l.agent.args = wrongClock(l.t, "weir-agent", "return start.UnixMilli() +", "return 3600_000 + start.UnixMilli() +", "exporter/exporter.go"), args
 	l.agent.start()
 	l.waitReady(l.agentMetrics)
 	l.names(canary.HopAgentClock, "+3600")
@@ -239,7 +239,7 @@ func (l *lab) breakAfter(disk string) {
 	l.agg.kill()
 	l.names(canary.HopAgg, "connection refused")
 	path := l.agg.path
-	l.agg.path = wrongClock(l.t, "weir-aggregator", "cmd/weir-aggregator/*.go", "aggregator/*.go")
+	l.agg.path = wrongClock(l.t, "weir-aggregator", "time.Now()", "time.Now().Add(time.Hour)", "cmd/weir-aggregator/*.go", "aggregator/*.go")
 	l.agg.start()
 	l.waitReady(l.metrics)
 	l.names(canary.HopAggClock, "+3600")
@@ -250,9 +250,9 @@ func (l *lab) breakAfter(disk string) {
 	l.well()
 }
 
-// wrongClock builds a daemon with a clock that is an hour ahead: its own files get another
-// time.Now. (The one of the standard library would mean to build all of it.)
-func wrongClock(t *testing.T, name string, files ...string) string {
+// wrongClock builds a daemon with a clock that is an hour ahead: where its own files read
+// the clock they do otherwise. (The one of the standard library would mean to build all of it.)
+func wrongClock(t *testing.T, name, from, to string, files ...string) string {
 	t.Helper()
 	dir := t.TempDir()
 	replace := map[string]string{}
@@ -269,7 +269,7 @@ func wrongClock(t *testing.T, name string, files ...string) string {
 			if err != nil {
 				t.Fatal(err)
 			}
-			src := strings.ReplaceAll(string(b), "time.Now()", "time.Now().Add(time.Hour)")
+			src := strings.ReplaceAll(string(b), from, to)
 			if src == string(b) {
 				continue
 			}
@@ -283,7 +283,7 @@ func wrongClock(t *testing.T, name string, files ...string) string {
 		}
 	}
 	if len(replace) == 0 {
-		t.Fatalf("nothing of %q reads the clock", files)
+		t.Fatalf("nothing of %q has %s", files, from)
 	}
 	overlay, out := filepath.Join(dir, "overlay.json"), filepath.Join(dir, name)
 	list, err := json.Marshal(map[string]map[string]string{"Replace": replace})
