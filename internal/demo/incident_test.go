@@ -26,7 +26,7 @@ func TestQuestionsAreQueries(t *testing.T) {
 			if _, err := query.Parse(m[1]); err != nil {
 				t.Errorf("%s: %s: %v", q.text, q.command, err)
 			}
-		} else if !strings.HasPrefix(q.command, "curl ") {
+		} else if !regexp.MustCompile("^weirctl (why|get changes|simulate) ").MatchString(q.command) {
 			t.Errorf("%s: %s is no command that this test knows", q.text, q.command)
 		}
 		if len(q.want) == 0 {

@@ -246,6 +246,17 @@ func (w *world) service(name string) *service {
 	return nil
 }
 
+// proposedFile is a policy that is not in force, for whoever asks what it would do.
+const proposedFile = runDir + "/api-access.yaml"
+
+func writeProposed() error {
+	raw, err := manifests.ReadFile("manifests/proposed/api-access.yaml")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(proposedFile, raw, 0o644)
+}
+
 // writeManifests writes the embedded manifests to dir, for the daemons to read: each
 // file appears whole.
 func writeManifests(dir string, staged bool) error {

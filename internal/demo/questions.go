@@ -50,8 +50,8 @@ func questions(tool string, staged time.Time) []question {
 	return []question{
 		{
 			"why is checkout refused?",
-			tool + ` observe 'src.workload = checkout outcome != ok'`,
-			[]string{`checkout.*payments.*8443.*REFUSED.*nobody listens \(listens: 8080\)`},
+			tool + ` why shop/checkout shop/payments:443`,
+			[]string{`nobody listens on port 8443 of shop/payments: it listens on 8080`, `Deployment/payments rolled out`, `next: set targetPort of Service shop/payments`},
 		},
 		{
 			"who talks outside?",
@@ -65,13 +65,13 @@ func questions(tool string, staged time.Time) []question {
 		},
 		{
 			"what changed before " + next.Format("15:04") + "?",
-			`curl -s 'http://` + apiAddr + `/api/v1/changes?until=` + next.UTC().Format(time.RFC3339) + `'`,
+			tool + ` get changes --until ` + next.UTC().Format(time.RFC3339),
 			[]string{`Deployment/payments.*rolled out.*port 8080`, `NetworkPolicy/cache-access.*changed`},
 		},
 		{
-			"what does the tightened policy break?",
-			tool + ` query 'policy.eval = denied | stats conns by src.workload, dst.workload, port, policy.eval_why'`,
-			[]string{`Deployment/cart\s+StatefulSet/cache\s+6379`},
+			"what would this policy break?",
+			tool + ` simulate -f ` + proposedFile + ` --since 5m`,
+			[]string{`denied\s+\d+\s+\S*Deployment/frontend\s+\S*Deployment/api:8080`},
 		},
 	}
 }

@@ -26,6 +26,9 @@ func up() (*world, error) {
 	if err := writeManifests(filepath.Join(runDir, "manifests"), false); err != nil {
 		return nil, err
 	}
+	if err := writeProposed(); err != nil {
+		return nil, err
+	}
 	return w, build(w)
 }
 
