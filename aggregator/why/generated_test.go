@@ -140,7 +140,9 @@ func grounds(f *Facts, c Cause) bool {
 	case CauseMTU:
 		return conns(counters)
 	case CausePathLoss:
-		return conns(counters) || conns(func(r *flow.Record) bool { return r.Outcome == flow.OutcomePathLoss && r.PolicyEval != flow.PolicyEvalDenied })
+		return conns(counters) || conns(func(r *flow.Record) bool {
+			return r.Outcome == flow.OutcomePathLoss && r.PolicyEval != flow.PolicyEvalDenied
+		})
 	case CauseReset:
 		return outcome(flow.OutcomeReset) && conns(func(r *flow.Record) bool { return r.ResetBy == flow.ResetBySrc || r.ResetBy == flow.ResetByDst })
 	case CauseUnanswered:

@@ -166,7 +166,7 @@ func (f *fanout) Run(ctx context.Context) error {
 	f.mu.Lock()
 	f.ctx = context.WithoutCancel(ctx)
 	for _, e := range f.list() {
-		f.start(e)
+		f.start(e) //nolint:contextcheck // a Runner ends when its entry is stopped, after ctx
 	}
 	close(f.begun)
 	f.mu.Unlock()
@@ -285,7 +285,9 @@ func (f *fanout) tryAll(fresh, changed []*entry, next map[*entry]config.Sink) er
 				f.forget(made)
 				f.start(made) // only a Runner that runs can end
 				made.stop()
-				<-made.done
+				if end := <-made.done; end != nil {
+					err = errors.Join(err, fmt.Errorf("sink %s, made before it: %w", made.cfg.Name, end))
+				}
 			}
 			return fmt.Errorf("sink %s: %w", e.cfg.Name, err)
 		}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -47,6 +48,39 @@ func ids(t *testing.T, paths ...string) map[uint64]int {
 	return seen
 }
 
+// offering offers samples, 50 a millisecond, until halt, which says how many they were;
+// more waits for 1000 more.
+func offering(t *testing.T, f *fanout) (more func(), halt func() uint64) {
+	t.Helper()
+	var n atomic.Uint64
+	stop := make(chan struct{})
+	var feeding sync.WaitGroup
+	feeding.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Millisecond):
+			}
+			recs := make([]flow.Record, 50)
+			for i := range recs {
+				recs[i] = flowtest.Sample(n.Add(1) - 1)
+			}
+			f.offer(recs)
+		}
+	})
+	more = func() {
+		for want := n.Load() + 1000; n.Load() < want && t.Context().Err() == nil; {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	return more, func() uint64 {
+		close(stop)
+		feeding.Wait()
+		return n.Load()
+	}
+}
+
 // TestSinksFollowTheConfiguration: while records come, a sink is added, one gets another
 // filter and path, one goes, and one stays. Every record is in the files of each sink
 // once, what stays is the same Runner, and the books of all balance. What cannot be made
@@ -68,42 +102,7 @@ func TestSinksFollowTheConfiguration(t *testing.T) {
 	<-f.begun
 	before := f.list()[0].now().Runner
 
-	var n uint64
-	var mu sync.Mutex
-	halt := make(chan struct{})
-	var feeding sync.WaitGroup
-	feeding.Go(func() {
-		for {
-			select {
-			case <-halt:
-				return
-			case <-time.After(time.Millisecond):
-			}
-			mu.Lock()
-			recs := make([]flow.Record, 50)
-			for i := range recs {
-				recs[i] = flowtest.Sample(n)
-				n++
-			}
-			mu.Unlock()
-			f.offer(recs)
-		}
-	})
-	more := func() {
-		t.Helper()
-		mu.Lock()
-		want := n + 1000
-		mu.Unlock()
-		for t.Context().Err() == nil {
-			mu.Lock()
-			ok := n >= want
-			mu.Unlock()
-			if ok {
-				return
-			}
-			time.Sleep(time.Millisecond)
-		}
-	}
+	more, halt := offering(t, f)
 	more()
 	moved := file(dir, "changes", "")
 	moved.JSONL.Path = filepath.Join(dir, "moved.jsonl")
@@ -125,8 +124,7 @@ func TestSinksFollowTheConfiguration(t *testing.T) {
 		t.Errorf("%d sinks after a change that was refused", got)
 	}
 	more()
-	close(halt)
-	feeding.Wait()
+	n := halt()
 	if f.list()[0].now().Runner != before {
 		t.Error("the sink that stays has another Runner")
 	}

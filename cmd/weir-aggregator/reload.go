@@ -69,7 +69,7 @@ func (r *reload) Run(ctx context.Context) error {
 			continue
 		}
 		seen = have
-		r.take()
+		r.take() //nolint:contextcheck // what it makes outlives Run, and ends in its own order
 	}
 }
 

@@ -85,6 +85,25 @@ func eventually(t *testing.T, what string, f func() bool) {
 	}
 }
 
+// scraped is the value of a series at an address; empty if there is none.
+func scraped(addr, series string) string {
+	resp, err := http.Get("http://" + addr + "/metrics")
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = resp.Body.Close() }()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(b)) {
+		if v, ok := strings.CutPrefix(line, series+" "); ok {
+			return strings.TrimSpace(v)
+		}
+	}
+	return ""
+}
+
 // TestBinaryReloads: the binary takes up a changed file on SIGHUP and by itself; a sink that
 // is as it was keeps its connection; a wrong file is refused with its place, and all that
 // ran goes on.
@@ -128,23 +147,7 @@ sinks:
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
-	metric := func(name string) string {
-		resp, err := http.Get("http://" + metrics + "/metrics")
-		if err != nil {
-			return ""
-		}
-		defer func() { _ = resp.Body.Close() }()
-		b, err := io.ReadAll(resp.Body)
-		if err != nil {
-			return ""
-		}
-		for line := range strings.Lines(string(b)) {
-			if v, ok := strings.CutPrefix(line, name+" "); ok {
-				return strings.TrimSpace(v)
-			}
-		}
-		return ""
-	}
+	metric := func(name string) string { return scraped(metrics, name) }
 	eventually(t, "the binary answers", func() bool { return metric("weir_config_refused") == "0" })
 
 	feed := newFeed(t, listen)

@@ -242,6 +242,7 @@ func (c *changing) agents(agent, aggregator string, metrics int) {
 	for i := 0; told == "" && i < 10; i++ {
 		node := fmt.Sprintf("n1-%d", i)
 		run(node, func(t *testing.T) {
+			t.Helper()
 			for end := time.Now().Add(12 * time.Second); told == "" && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 				for _, got := range c.fresh() {
 					if told = node; got != "agent Agent/"+node+" began to report" {
@@ -252,6 +253,7 @@ func (c *changing) agents(agent, aggregator string, metrics int) {
 		})
 	}
 	run(told, func(t *testing.T) {
+		t.Helper()
 		c.t = t
 		c.tells("agent Agent/" + told + " was restarted")
 	})

@@ -145,6 +145,40 @@ func aggregatorPod(t *testing.T, c *kubernetes.Clientset, node, web int32) *core
 	return pod
 }
 
+// personMayList gives the account person the right to list pods.
+func personMayList(t *testing.T, c kubernetes.Interface) {
+	t.Helper()
+	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "person"}, Rules: []rbacv1.PolicyRule{
+		{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"list"}},
+	}}
+	if _, err := c.RbacV1().Roles(weirNS).Create(t.Context(), role, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	binding := &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "person"}, Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: weirNS, Name: "person"}},
+		RoleRef: rbacv1.RoleRef{APIGroup: "rbac.authorization.k8s.io", Kind: "Role", Name: "person"},
+	}
+	if _, err := c.RbacV1().RoleBindings(weirNS).Create(t.Context(), binding, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// webAPI serves an aggregator's API of version v9.9.9 by TLS until the test ends.
+func webAPI(t *testing.T, tokenFile string, cert tls.Certificate) *httptest.Server {
+	t.Helper()
+	tokens, err := api.LoadTokens(tokenFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	web := httptest.NewUnstartedServer((&api.Server{
+		Auth: api.AuthToken, Tokens: tokens, Log: slog.New(slog.DiscardHandler), Hub: api.NewHub(8), Version: version.Info{Version: "v9.9.9"}, NotReady: func() []string { return nil },
+	}).Handler())
+	web.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
+	web.StartTLS()
+	t.Cleanup(web.Close)
+	return web
+}
+
 // testForward asks an aggregator through a real API server, with the rights that a person
 // needs and no more, and a kubelet's part that this test plays.
 func testForward(t *testing.T, p *plane) {
@@ -162,14 +196,7 @@ func testForward(t *testing.T, p *plane) {
 	defer node.Close()
 	token := p.file("forward.token")
 	must(nil, os.WriteFile(token, []byte("a-token-of-the-aggregator\n"), 0o600))
-	tokens, err := api.LoadTokens(token)
-	must(nil, err)
-	web := httptest.NewUnstartedServer((&api.Server{
-		Auth: api.AuthToken, Tokens: tokens, Log: slog.New(slog.DiscardHandler), Hub: api.NewHub(8), Version: version.Info{Version: "v9.9.9"}, NotReady: func() []string { return nil },
-	}).Handler())
-	web.TLS = &tls.Config{Certificates: []tls.Certificate{named(t, p.file("aggregator.crt"), "weir-aggregator-0.weir-aggregator."+weirNS+".svc")}}
-	web.StartTLS()
-	defer web.Close()
+	web := webAPI(t, token, named(t, p.file("aggregator.crt"), "weir-aggregator-0.weir-aggregator."+weirNS+".svc"))
 	port := func(l net.Listener) int32 { return int32(l.Addr().(*net.TCPAddr).Port) }
 
 	pod := aggregatorPod(t, c, port(node.Listener), port(web.Listener))
@@ -191,13 +218,7 @@ func testForward(t *testing.T, p *plane) {
 		}
 	}
 	fails("forbidden")
-	must(c.RbacV1().Roles(weirNS).Create(ctx, &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "person"}, Rules: []rbacv1.PolicyRule{
-		{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"list"}},
-	}}, metav1.CreateOptions{}))
-	must(c.RbacV1().RoleBindings(weirNS).Create(ctx, &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: "person"}, Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: weirNS, Name: "person"}},
-		RoleRef: rbacv1.RoleRef{APIGroup: "rbac.authorization.k8s.io", Kind: "Role", Name: "person"},
-	}, metav1.CreateOptions{}))
+	personMayList(t, c)
 	fails("no pod with the labels app.kubernetes.io/name=weir-aggregator in namespace " + weirNS + " is ready: weir-aggregator-0 Pending")
 	pod.Status = corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}}
 	must(c.CoreV1().Pods(weirNS).UpdateStatus(ctx, pod, metav1.UpdateOptions{}))

@@ -48,7 +48,7 @@ func TestWatchIsGenerated(t *testing.T) {
 		t.Errorf("the rules differ:\n%s", d)
 	}
 	port := false
-	for _, o := range strings.Split(read("../../../deploy/observe.yaml"), "---\n") {
+	for o := range strings.SplitSeq(read("../../../deploy/observe.yaml"), "---\n") {
 		port = port || strings.Contains(o, "kind: Service\n") && strings.Contains(o, "name: "+m.Spec.Endpoints[0].Port) && strings.Contains(o, m.Spec.Selector.MatchLabels["app.kubernetes.io/name"])
 	}
 	if !port {

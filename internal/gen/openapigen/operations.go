@@ -103,6 +103,11 @@ var queryAnswers = []content{
 }
 
 func operations() []operation {
+	return append(aboutFlows(), aboutWeir()...)
+}
+
+// aboutFlows asks what happened in the cluster.
+func aboutFlows() []operation {
 	return []operation{
 		{
 			method: "GET", path: "flows", id: "streamFlows", summary: "Records as they come, after those held in memory",
@@ -179,6 +184,12 @@ func operations() []operation {
 			},
 			answers: answer[api.Changes](), fails: []int{404},
 		},
+	}
+}
+
+// aboutWeir asks how far Weir can be believed.
+func aboutWeir() []operation {
+	return []operation{
 		{method: "GET", path: "ledger", id: "ledger", summary: "The books of every stage and agent", whole: true, answers: answer[api.Books]()},
 		{
 			method: "GET", path: "ledger/minutes", id: "ledgerMinutes", summary: "The books by minute, newest last", whole: true,
