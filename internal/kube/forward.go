@@ -134,7 +134,7 @@ func OpenForward(ctx context.Context, to ForwardTo) (*Forward, error) {
 // Close ends it.
 func (f *Forward) Close() {
 	f.stop()
-	<-f.done // it was asked to end
+	<-f.done //nolint:errcheck // it was asked to end
 }
 
 // forwardDialer tries WebSocket first, and SPDY where the API server is older than 1.30.
