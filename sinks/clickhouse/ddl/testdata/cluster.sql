@@ -152,7 +152,7 @@ CREATE TABLE IF NOT EXISTS `weir`.`weir_flows_local` ON CLUSTER `flows` (
     `denied` Nullable(UInt32) COMMENT 'packets that a rule of the observer\'s node denied, as it logged them [packets]' CODEC(T64, ZSTD(1)),
     `src_limited_by` Nullable(Enum8('unknown' = 0, 'application' = 1, 'receiver' = 2, 'send_buffer' = 3, 'congestion' = 4, 'unlisted' = 127)) COMMENT 'what held the client back from sending between the last two looks at its socket' CODEC(ZSTD(1)),
     `dst_limited_by` Nullable(Enum8('unknown' = 0, 'application' = 1, 'receiver' = 2, 'send_buffer' = 3, 'congestion' = 4, 'unlisted' = 127)) COMMENT 'what held the server back from sending between the last two looks at its socket' CODEC(ZSTD(1)),
-    `canary` Nullable(Bool) COMMENT 'a connection to a port of the probe (61980 to 61999): weirctl verify opened it, leave it out of totals' CODEC(ZSTD(1)),
+    `canary` Nullable(Bool) COMMENT 'a connection of the probe, by its port (61980 to 61999): weirctl verify or an agent opened it, leave it out of totals' CODEC(ZSTD(1)),
     `dst_listen` Nullable(Enum8('unknown' = 0, 'none' = 1, 'open' = 2, 'loopback' = 3, 'other_address' = 4, 'full' = 5, 'unlisted' = 127)) COMMENT 'who waited at the server\'s port when the connection failed' CODEC(ZSTD(1)),
     `dst_listens` LowCardinality(Nullable(String)) COMMENT 'where the server\'s address listens instead: at most 8 ports of the protocol, then +N for N more, and the same port of the other protocol, as in 8080, 53/udp' CODEC(ZSTD(1)),
     `dst_backlog` Nullable(UInt32) COMMENT 'connections that waited for accept(2) at the server\'s port [connections]' CODEC(T64, ZSTD(1)),
