@@ -95,6 +95,8 @@ func NewRunner(cfg RunnerConfig, sink Sink, deps Deps) (*Runner, error) {
 	rec := sp.Recovered()
 	r.m.recovered = rec.Records
 	r.stage.In(found.Minus(deps.Held))
+	// A sink that had stored less than was booked gets those records again.
+	r.stage.In(rec.Minus(found))
 	// What the process before had stored and had no time to book.
 	if landed := found.Minus(rec); landed.Records > 0 {
 		r.stage.Out(landed)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -171,6 +172,44 @@ func TestBooksSurviveARestart(t *testing.T) {
 	wantInOrder(t, up.got(), 3000)
 	if l := r.line(t); l.Out != before.Held {
 		t.Errorf("out %+v, want %+v", l.Out, before.Held)
+	}
+}
+
+// behindSink says that it has nothing, whatever it was given before.
+type behindSink struct{ memSink }
+
+func (b *behindSink) Resume(context.Context, string) (uint64, bool, error) { return 0, true, nil }
+
+func (b *behindSink) WriteAt(ctx context.Context, _ uint64, recs []flow.Record) error {
+	return b.Write(ctx, recs)
+}
+
+// TestBooksOfWhatComesAgain: a sink that lost what it had gets it again from the spool,
+// and the books say so.
+func TestBooksOfWhatComesAgain(t *testing.T) {
+	cfg := testConfig(t.TempDir())
+	var down atomic.Bool
+	r := start(t, cfg, &behindSink{memSink: memSink{name: "a", fail: func(int) error {
+		if down.Load() {
+			return errors.New("down")
+		}
+		return nil
+	}}})
+	r.Offer(samples(0, 100))
+	drain(t, r)
+	down.Store(true)
+	r.Offer(samples(100, 150)) // they keep the segment
+	if err := r.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.stop()
+	again := &behindSink{memSink: memSink{name: "a"}}
+	r = start(t, cfg, again)
+	drain(t, r)
+	r.stop()
+	wantInOrder(t, again.got(), 150)
+	if l := r.line(t); l.In.Records != 150 || l.Out.Records != 150 {
+		t.Errorf("150 came again, the books say %+v", l)
 	}
 }
 

@@ -136,13 +136,13 @@ func (m *minutes) Resume(_ context.Context, spoolID string) (uint64, bool, error
 		return 0, false, nil
 	}
 	if n.Done {
-		m.stored, m.to = n.To, n.To
+		m.stored, m.from, m.to = n.To, n.To, n.To // nothing is in memory
 		return n.To, true, nil
 	}
 	if _, err := groupFields(n.By); err != nil {
 		return 0, false, fmt.Errorf("%s: %w: run the Weir that wrote it until it has written its sums", m.path(), err)
 	}
-	m.note, m.stored, m.to = n, n.From, n.From
+	m.note, m.stored, m.from, m.to = n, n.From, n.From, n.From
 	m.addUpBy(n.By)
 	return n.From, true, nil
 }

@@ -3,8 +3,11 @@ package elastic_test
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -73,6 +76,36 @@ func sumsIn(t *testing.T, url, index string) map[string]sum {
 		}
 	}
 	return out
+}
+
+// TestNothingToAddUp: a process that finds all sums written has none in memory, and so
+// notes none: a note of records that are long there would have them added up again.
+func TestNothingToAddUp(t *testing.T) {
+	cfg := elastic.DefaultConfig()
+	cfg.Name, cfg.Hosts, cfg.Format, cfg.Dir = "es", []string{"http://127.0.0.1:1"}, elastic.FormatMinutes, t.TempDir()
+	const note = `{"spool":"a","from":20000,"to":50000,"by":["src.ns"],"done":true}`
+	file := filepath.Join(cfg.Dir, "minutes.json")
+	if err := os.WriteFile(file, []byte(note), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := elastic.New(cfg, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keeper := s.(sinks.Keeper)
+	pos, ok, err := keeper.Resume(t.Context(), "a")
+	if pos != 50_000 || !ok || err != nil {
+		t.Fatalf("%d %v %v", pos, ok, err)
+	}
+	if err := keeper.Store(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := s.(sinks.Ticker).Tick(t.Context(), time.Now()); err != nil {
+		t.Error(err)
+	}
+	if b, err := os.ReadFile(file); err != nil || string(b) != note {
+		t.Errorf("the note is now %s (%v)", b, err)
+	}
 }
 
 // testMinutes adds up by minute. A process is killed when the server has its sums and no
