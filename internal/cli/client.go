@@ -53,7 +53,10 @@ func (c *client) named() (flag, program string) {
 	return c.flag, c.program
 }
 
-const defaultServer = "127.0.0.1:8443"
+const (
+	defaultServer = "127.0.0.1:8443"
+	defaultAgent  = "127.0.0.1:9641"
+)
 
 func (c *client) bind(root *cobra.Command) {
 	f := root.PersistentFlags()
@@ -172,7 +175,11 @@ func (c *client) serverURL(s string, secure bool) (*url.URL, error) {
 	if !strings.Contains(s, "://") {
 		host, _, err := net.SplitHostPort(s)
 		if err != nil {
-			return nil, usagef("--%s: %q is no HOST:PORT: write it like %s", flag, s, defaultServer)
+			like := defaultServer
+			if flag == "agent" {
+				like = defaultAgent
+			}
+			return nil, usagef("--%s: %q is no HOST:PORT: write it like %s", flag, s, like)
 		}
 		if isLoopback(host) && !secure {
 			s = "http://" + s

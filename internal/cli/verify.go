@@ -64,7 +64,7 @@ themselves (probe.interval), as the aggregator judged them.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&v.agent, "agent", "127.0.0.1:9641", "metrics address of this node's agent as HOST:PORT or URL; empty to leave its hops out")
+	f.StringVar(&v.agent, "agent", defaultAgent, "metrics address of this node's agent as HOST:PORT or URL; empty to leave its hops out")
 	f.StringVar(&v.node.tokenFile, "agent-token-file", "", "file with a bearer token for the agent, or for what stands before it")
 	f.StringVar(&v.node.ca, "agent-ca-file", "", "certificates that may have signed the agent's (metrics.certFile)")
 	f.StringVar(&v.node.cert, "agent-cert-file", "", "client certificate for the agent")
