@@ -83,6 +83,13 @@ func (e engine) show(ctx context.Context, out io.Writer) error {
 	if e.script == "" {
 		return nil
 	}
+	// An answer is worth a look when there is something to tell of.
+	for end := time.Now().Add(20 * time.Second); ctx.Err() == nil && time.Now().Before(end); pause(ctx, 500*time.Millisecond) {
+		text, err := e.say(ctx, "count", 10*time.Second)
+		if n, _ := strconv.Atoi(strings.TrimSpace(text)); err == nil && n >= 100 { // an empty bucket is an error
+			break
+		}
+	}
 	answer, err := e.say(ctx, "ask", time.Minute)
 	if err != nil {
 		return err

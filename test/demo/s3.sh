@@ -47,10 +47,6 @@ sink)
 	EOF
 	;;
 ask)
-	for ((i = 0; i < 60; i++)); do # the first object comes after a while
-		"$server" -listen "$addr" -ask "SELECT count() FROM $objects" >/dev/null 2>&1 && break
-		sleep 0.5
-	done
 	printf '%s\n\n' "${question//$secret/...}"
 	"$server" -listen "$addr" -ask "$question"
 	;;
