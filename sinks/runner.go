@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -52,6 +53,7 @@ type Runner struct {
 	wants atomic.Int32  // how many Drains wait
 	m     metrics
 
+	taking  sync.RWMutex  // held for reading from an Append until it is booked
 	behind  []written     // taken by the Keeper and not stored; the loop's own
 	rest    []flow.Record // read and kept for the next batch; the loop's own
 	restPos uint64
@@ -101,7 +103,7 @@ func NewRunner(cfg RunnerConfig, sink Sink, deps Deps) (*Runner, error) {
 	if landed := found.Minus(rec); landed.Records > 0 {
 		r.stage.Out(landed)
 	}
-	r.stage.SetHeld(sp.Held)
+	r.stage.SetHeld(r.bookedHeld)
 	if rec.Records > 0 {
 		r.log.Info("spool holds records of an earlier process", "records", rec.Records, "connections", rec.Connections)
 	}
@@ -151,7 +153,7 @@ func (r *Runner) Filtered() bool { return r.cfg.Filter != nil }
 // fit is booked as lost. The records are not kept.
 func (r *Runner) Offer(recs []flow.Record) {
 	if r.cfg.Filter == nil {
-		r.in(r.sp.Append(recs))
+		r.take(recs)
 		return
 	}
 	// Runs of wanted records go in together, so that nothing is copied.
@@ -161,7 +163,7 @@ func (r *Runner) Offer(recs []flow.Record) {
 		case want && start < 0:
 			start = i
 		case !want && start >= 0:
-			r.in(r.sp.Append(recs[start:i]))
+			r.take(recs[start:i])
 			start = -1
 		}
 		if start < 0 {
@@ -169,13 +171,23 @@ func (r *Runner) Offer(recs []flow.Record) {
 		}
 	}
 	if start >= 0 {
-		r.in(r.sp.Append(recs[start:]))
+		r.take(recs[start:])
 	}
 }
 
-func (r *Runner) in(a ledger.Amount) {
+func (r *Runner) take(recs []flow.Record) {
+	r.taking.RLock()
+	defer r.taking.RUnlock()
+	a := r.sp.Append(recs)
 	r.m.in.Add(a.Records)
 	r.stage.In(a)
+}
+
+// bookedHeld is Held without what is appended at this moment and not booked as In yet.
+func (r *Runner) bookedHeld() ledger.Amount {
+	r.taking.Lock()
+	defer r.taking.Unlock()
+	return r.sp.Held()
 }
 
 // Run delivers until ctx ends. It then writes what is packed to the disk, so that the next

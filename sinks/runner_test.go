@@ -336,3 +336,25 @@ func TestBadConfig(t *testing.T) {
 		}
 	}
 }
+
+// TestNoMoreHeldThanCameIn reads the books while records come.
+func TestNoMoreHeldThanCameIn(t *testing.T) {
+	r := start(t, testConfig(t.TempDir()), &memSink{name: "a", fail: func(int) error { return errors.New("down") }})
+	var feeding sync.WaitGroup
+	var done atomic.Bool
+	for k := range uint64(2) {
+		feeding.Go(func() {
+			for i := k * 1e6; !done.Load(); i++ {
+				r.Offer(samples(i, i+1))
+			}
+		})
+	}
+	for range 20_000 {
+		if l := r.book.Snapshot()[0]; l.In.Records < l.Held.Records {
+			t.Errorf("more is held than came in: %+v", l)
+			break
+		}
+	}
+	done.Store(true)
+	feeding.Wait()
+}

@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -43,6 +44,21 @@ func get(what string, into any) error {
 		return fmt.Errorf("read the %s: %w", what, err)
 	}
 	return nil
+}
+
+// balanced reads the books, and again for a while where they differ: a record that goes
+// from one stage's account to another's at that moment is no difference, one that stays is.
+func balanced(ctx context.Context, agents int) (books *api.Books, err error) {
+	for range 10 {
+		if books, err = readBooks(agents); err != nil {
+			return nil, err
+		}
+		if r, c, y := difference(books); r == 0 && c == 0 && y == 0 {
+			break
+		}
+		pause(ctx, 200*time.Millisecond)
+	}
+	return books, nil
 }
 
 // difference adds up what the books cannot account for, stage by stage.

@@ -92,7 +92,7 @@ func (v *viewing) run(ctx context.Context) error {
 		return err
 	}
 	pause(ctx, settle-4*time.Second)
-	books, err := readBooks(len(v.w.nodes))
+	books, err := balanced(ctx, len(v.w.nodes))
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@ ask)
 	search "$asked?filter_path=aggregations.client.buckets.key,aggregations.**.port.buckets.key,aggregations.**.outcome.buckets.key,aggregations.**.connections.value" "$question" |
 		node -e '
 			const a = JSON.parse(require("fs").readFileSync(0, "utf8")).aggregations ?? { client: { buckets: [] } };
-			for (const c of a.client.buckets) for (const p of c.port.buckets) for (const o of p.outcome.buckets)
+			for (const c of a.client.buckets) for (const p of c.port?.buckets ?? []) for (const o of p.outcome?.buckets ?? []) // empty ones are left out
 				console.log([c.key.padEnd(28), String(p.key).padEnd(6), o.key.padEnd(12), o.connections.value].join(" "));'
 	;;
 count)
