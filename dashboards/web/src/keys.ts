@@ -2,7 +2,7 @@
 
 import { palette } from "./panes/palette";
 import { editing } from "./panes/querybar";
-import { columnCount, cursor, cursorTerm, openCursor, rowCount } from "./panes/table";
+import { columnCount, cursor, cursorTerm, openCursor, rowCount } from "./rows";
 import { filter, go, paused, select, state } from "./state";
 
 function move(rows: number, cols: number): void {

@@ -2,6 +2,7 @@
 
 import { tone } from "../columns";
 import { endParam, why } from "../data";
+import { endTerms } from "../ends";
 import { absolute, clock, count, plain, visible } from "../format";
 import { go, rangeFlags, state } from "../state";
 import type { Why, WhyFinding } from "../types";
@@ -9,7 +10,6 @@ import { copy, md, shell } from "../ui/copy";
 import { Glyph, Outcome } from "../ui/glyph";
 import { shortEnd, Value } from "../ui/name";
 import { Failed, Loading } from "../ui/states";
-import { endTerms } from "./map";
 
 const calm = new Set(["all_well"]);
 const aside = new Set(["changed", "policy_not_enforced"]);

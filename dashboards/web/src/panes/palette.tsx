@@ -3,12 +3,12 @@
 import { signal } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { get } from "../api";
+import { cliText } from "../elsewhere";
 import { visible } from "../format";
 import { value } from "../query";
 import { go, paused, select, setTheme, span, state } from "../state";
 import type { Completion } from "../types";
 import { copy } from "../ui/copy";
-import { cliText } from "./table";
 
 /** The text that is typed; null while it is closed. */
 export const palette = signal<string | null>(null);

@@ -1,0 +1,106 @@
+// The lines of the table, and where the keyboard is among them.
+
+import { computed, effect, signal } from "@preact/signals";
+import { type Conn, chosen, conns, edgeEnd, endTerm, fold, type Line, ms, str } from "./columns";
+import { table, tableQuery } from "./data";
+import { tail } from "./live";
+import { go, parts, select, state } from "./state";
+import { rowQuery, termOf } from "./stats";
+
+/** Where the keyboard is. */
+export const cursor = signal({ row: -1, col: 0 });
+
+/** Lines that are unfolded, by the connection that stands for them. */
+const open = signal<ReadonlySet<string>>(new Set());
+export const isOpen = (id: string): boolean => open.value.has(id);
+
+/** Shows each connection of a folded line, or hides them again. */
+export function unfold(id: string): void {
+  const next = new Set(open.value);
+  if (!next.delete(id)) next.add(id);
+  open.value = next;
+}
+
+export const cols = computed(() => chosen(state.value.columns));
+
+/** True where rows are connections. */
+export const plainRows = computed(() => state.value.live || (!parts.value.stages && !state.value.group));
+
+const source = computed<Conn[]>(() => {
+  if (state.value.live) return tail.value.rows;
+  const r = table.value.value;
+  return r && plainRows.value ? conns(r.columns, r.rows) : [];
+});
+
+export type TableLine = Line & { inner?: boolean };
+
+/** The lines of the list: folded ones, and those of a line that is open below it. */
+export const lines = computed<TableLine[]>(() => {
+  const out: TableLine[] = [];
+  // A sorted list stays in its order: nothing is folded.
+  const list = state.value.sort ? source.value.map((c) => ({ conn: c, n: 1, all: [c] })) : fold(source.value);
+  for (const l of list) {
+    out.push(l);
+    if (l.n > 1 && isOpen(str(l.conn.conn_id)))
+      for (const c of l.all) out.push({ conn: c, n: 1, all: [c], inner: true });
+  }
+  return out;
+});
+
+effect(() => {
+  tableQuery.value;
+  state.value.live;
+  cursor.value = { row: -1, col: 0 };
+});
+
+export const rowCount = (): number => (plainRows.value ? lines.value.length : (table.value.value?.rows.length ?? 0));
+export const columnCount = (): number =>
+  plainRows.value ? cols.value.length : (table.value.value?.columns.length ?? 1);
+
+export function openConn(c: Conn): void {
+  const id = str(c.conn_id);
+  const at = ms(c.start ?? c.end ?? null);
+  if (id && at) select({ kind: "conn", id, at });
+  else
+    select({
+      kind: "edge",
+      src: edgeEnd(c, "src"),
+      dst: edgeEnd(c, "dst"),
+      ...(c["dst.port"] ? { port: Number(c["dst.port"]) } : {}),
+    });
+}
+
+/** A group's row opens what it stands for: its terms join the query. */
+export function openGroup(i: number): void {
+  const r = table.value.value;
+  const row = r?.rows[i];
+  if (r && row && !row.other) go({ q: rowQuery(parts.value.expr, r.columns, row), group: "" });
+}
+
+/** Opens the row under the cursor. */
+export function openCursor(): void {
+  const l = lines.value[cursor.value.row];
+  if (!plainRows.value) openGroup(cursor.value.row);
+  else if (l) openConn(l.conn);
+}
+
+/** What the cell under the cursor filters by. */
+export function cursorTerm(): string | null {
+  const { row, col } = cursor.value;
+  if (!plainRows.value) {
+    const r = table.value.value;
+    const c = r?.columns[col];
+    const v = r?.rows[row]?.values[col];
+    return c && v !== undefined ? termOf(c, v) : null;
+  }
+  const l = lines.value[row];
+  const c = cols.value[col];
+  if (!l || !c) return null;
+  return c.id === "ends" ? endTerm(l.conn, "dst") : (c.term?.(l.conn) ?? null);
+}
+
+/** True where the rows answer another question than the one that is asked now. */
+export function stale(): boolean {
+  const key = table.value.key;
+  return key !== "" && !key.endsWith(` ${tableQuery.value}`);
+}
