@@ -36,8 +36,8 @@ const (
 // differing are the fields that are compared: those with few values, each of which says
 // where to look.
 var differing = []string{
-	"src.ns", "src.workload", "src.pod", "src.node", "src.zone", "src.kind", "src.name", "dst.ns", "dst.workload", "dst.pod", "dst.node", "dst.zone", "dst.kind",
-	"dst.name", "dst.port", "proto", "service", "scope", "outcome", "reset_by", "seen_by", "policy.eval", "ingress.policy", "egress.policy", "dns.rcode",
+	"src.ns", "src.workload", "src.pod", "src.node", "src.zone", "src.kind", "src.name", "src.net", "dst.ns", "dst.workload", "dst.pod", "dst.node", "dst.zone", "dst.kind",
+	"dst.name", "dst.net", "dst.port", "proto", "service", "scope", "outcome", "reset_by", "seen_by", "policy.eval", "ingress.policy", "egress.policy", "dns.rcode",
 	"src.limited_by", "dst.limited_by", "dst.listen", "app",
 }
 

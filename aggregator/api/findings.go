@@ -44,7 +44,7 @@ func (s *Server) findings(w http.ResponseWriter, r *http.Request) {
 }
 
 const edgeQuery = "| stats conns, sum(packets), sum(reverse.packets), sum(src.retransmits), sum(dst.retransmits)" +
-	" by src.ns, src.workload, dst.ns, dst.workload, dst.name, dst.port, proto, outcome"
+	" by src.ns, src.workload, src.name, src.net, src.kind, dst.ns, dst.workload, dst.name, dst.net, dst.kind, dst.port, proto, outcome"
 
 // edges sums a period up, edge by edge and node pair by node pair.
 func (a *asking) edges(ctx context.Context, before bool) (*findings.Period, error) {
@@ -56,12 +56,12 @@ func (a *asking) edges(ctx context.Context, before bool) (*findings.Period, erro
 	}
 	worst := map[findings.EdgeKey]uint64{}
 	for _, g := range x.Table().Groups() {
-		port, _ := strconv.ParseUint(g.Key[5].Text, 10, 16) // 0 for none
-		k := findings.EdgeKey{Src: end(g.Key[0], g.Key[1], query.Cell{}), Dst: end(g.Key[2], g.Key[3], g.Key[4]), Port: uint16(port), Proto: proto(g.Key[6].Text)}
+		port, _ := strconv.ParseUint(g.Key[10].Text, 10, 16) // 0 for none
+		k := findings.EdgeKey{Src: end(g.Key[:5]), Dst: end(g.Key[5:10]), Port: uint16(port), Proto: proto(g.Key[11].Text)}
 		n := g.Accs[0].N
 		e := p.Edges[k]
 		e.Conns += n
-		switch o := g.Key[7]; {
+		switch o := g.Key[12]; {
 		case !o.Present || o.Text == flow.OutcomeWords[flow.OutcomeOK] || o.Text == flow.OutcomeWords[flow.OutcomeUnknown]:
 		case o.Text == flow.OutcomeWords[flow.OutcomeDenied]:
 			e.Denied += n
@@ -86,17 +86,10 @@ func (a *asking) edges(ctx context.Context, before bool) (*findings.Period, erro
 	return p, nil
 }
 
-// end names one end: namespace/Kind/name, "namespace/" of one that is hidden, or the
-// name of an external one.
-func end(ns, what, name query.Cell) string {
-	switch {
-	case what.Present:
-		return ns.Text + "/" + what.Text
-	case ns.Present:
-		return ns.Text + "/"
-	default:
-		return name.Text
-	}
+// end names one end by the cells of its namespace, what it is there, its name, network
+// and kind.
+func end(key []query.Cell) string {
+	return findings.EndName(key[0].Text, key[1].Text, key[2].Text, key[3].Text, key[4].Text)
 }
 
 func proto(word string) uint8 {

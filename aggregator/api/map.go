@@ -22,7 +22,11 @@ type Map struct {
 
 // MapEdge is what the connections between two ends come to.
 type MapEdge struct {
-	Src      string            `json:"src"` // namespace, namespace/Kind/name, namespace/pod, or an external name; "" unknown
+	// Src is the namespace, namespace/Kind/name or namespace/pod, or the name of an external
+	// end; net:NETWORK where it has none (net:internet, net:10.7.0.0/16), kind:node of nodes
+	// themselves, kind:service of Services without endpoints; name:NAME among namespaces,
+	// where it could be one of them; "" unknown.
+	Src      string            `json:"src"`
 	Dst      string            `json:"dst"`
 	Conns    uint64            `json:"conns"`  // opened in the range
 	Active   uint64            `json:"active"` // alive in it
@@ -41,9 +45,9 @@ type MapPrevious struct {
 }
 
 var mapLevels = map[string][2]string{
-	"namespace": {"src.ns, src.name", "dst.ns, dst.name"},
-	"workload":  {"src.ns, src.workload, src.name", "dst.ns, dst.workload, dst.name"},
-	"pod":       {"src.ns, src.pod, src.name", "dst.ns, dst.pod, dst.name"},
+	"namespace": {"src.ns, src.name, src.net, src.kind", "dst.ns, dst.name, dst.net, dst.kind"},
+	"workload":  {"src.ns, src.workload, src.name, src.net, src.kind", "dst.ns, dst.workload, dst.name, dst.net, dst.kind"},
+	"pod":       {"src.ns, src.pod, src.name, src.net, src.kind", "dst.ns, dst.pod, dst.name, dst.net, dst.kind"},
 }
 
 const mapEdges = 2000
@@ -140,16 +144,19 @@ func (a *asking) mapped(ctx context.Context, cond string, by [2]string, before b
 	return edges, nil
 }
 
-// mapEnd names one end of an edge from the cells of its level: the namespace alone, with
-// what stands in it, or the name of an external end.
+// mapEnd names one end of an edge from the cells of its level; of namespaces the namespace
+// alone, with what stands in it.
 func mapEnd(key []query.Cell) string {
-	if len(key) == 2 {
-		if key[0].Present {
-			return key[0].Text
-		}
-		return key[1].Text
+	if len(key) == 5 {
+		return end(key)
 	}
-	return end(key[0], key[1], key[2])
+	if key[0].Present {
+		return key[0].Text
+	}
+	if nsPattern.MatchString(key[1].Text) { // the name of a network: it could be a namespace's
+		return "name:" + key[1].Text
+	}
+	return end([]query.Cell{{}, {}, key[1], key[2], key[3]})
 }
 
 // against marks what is otherwise than before, and adds what is gone.

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/weirnet/weir/aggregator/findings"
 	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/api/query"
 	"github.com/weirnet/weir/internal/cluster"
@@ -344,7 +345,7 @@ func (j *judging) side(which string, key []query.Cell, c *simulate.Conns) (s eva
 		addr = key[7].Text
 		s.Addr, _ = netip.ParseAddr(addr) // absent: none
 	}
-	owner = cmp.Or(end(ns, workload, name), addr, kind)
+	owner = cmp.Or(findings.EndName(ns.Text, workload.Text, name.Text, "", ""), addr, kind)
 	if !workload.Present && pod.Present {
 		owner = ns.Text + "/" + pod.Text
 	}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/weirnet/weir/aggregator/findings"
 	"github.com/weirnet/weir/aggregator/why"
 	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/internal/cluster"
@@ -34,9 +35,12 @@ type End struct {
 	Name      string // of a workload, pod, Service or host
 }
 
-// parseEnd reads NAMESPACE/NAME or NAME.
+// parseEnd reads NAMESPACE/NAME or NAME, or what the map calls an end without a name.
 func parseEnd(key, text string) (End, error) {
 	e := End{Name: text}
+	if _, ok := findings.Unnamed("src", text); ok && len(text) <= 253 {
+		return e, nil
+	}
 	if ns, name, ok := strings.Cut(text, "/"); ok {
 		e = End{ns, name}
 		if !nsPattern.MatchString(ns) {
@@ -51,13 +55,16 @@ func parseEnd(key, text string) (End, error) {
 
 func (e End) String() string {
 	if e.Namespace == "" {
-		return e.Name
+		return findings.EndText(e.Name)
 	}
 	return e.Namespace + "/" + e.Name
 }
 
 // conds are the conditions that pick the connections of an end.
 func (e End) conds(side string) string {
+	if cond, ok := findings.Unnamed(side, e.Name); ok && e.Namespace == "" {
+		return "(" + cond + ")"
+	}
 	n := strconv.Quote(e.Name)
 	alt := fmt.Sprintf("%[1]s.workload = %[2]s or %[1]s.pod = %[2]s or %[1]s.name = %[2]s", side, n)
 	if _, err := netip.ParseAddr(e.Name); err == nil {

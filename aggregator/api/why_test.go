@@ -2,7 +2,9 @@ package api
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weirnet/weir/aggregator/findings"
 	"github.com/weirnet/weir/api/flow"
 )
 
@@ -182,6 +185,92 @@ func TestDifferencesOverTime(t *testing.T) {
 	} {
 		if code, body := get(t, h.URL+"/api/v1/differences?"+params); code != http.StatusBadRequest || !strings.Contains(body, want) {
 			t.Errorf("%s: %d %s, want %s", params, code, body, want)
+		}
+	}
+}
+
+// outside is a connection of shop/cart to an address outside the cluster.
+func outside(conn uint64, ip, network, name string) flow.Record {
+	r := told(conn, "cart", "refused", 100)
+	r.SetDstIP(netip.MustParseAddr(ip))
+	r.SetDstKind(flow.EndExternal)
+	r.SetDstNet(network)
+	if name != "" {
+		r.SetDstName(name)
+	}
+	for _, f := range []flow.FieldID{flow.FDstNS, flow.FDstPod, flow.FDstWorkload} {
+		r.Has.Clear(f)
+	}
+	return r
+}
+
+// TestMapNamesWhatIsOutside: by name, else by network, else by what it is; each of them
+// can be asked why, and leads to its connections.
+func TestMapNamesWhatIsOutside(t *testing.T) {
+	s, h := server(t, 8)
+	node := outside(7, "192.0.2.7", "", "")
+	node.SetDstKind(flow.EndNode)
+	node.Has.Clear(flow.FDstNet)
+	recs := []flow.Record{
+		outside(1, "203.0.113.7", "internet", "bank.example.com"), outside(2, "203.0.113.8", "internet", ""), outside(3, "203.0.113.9", "internet", ""),
+		outside(4, "10.7.0.9", "10.7.0.0/16", ""), outside(5, "10.8.0.9", "10.8.0.0/16", "office"), node,
+	}
+	s.Limits, s.Engine = DefaultQueryLimits(), &memory{recs: recs}
+	conns := func(m *Map) map[string]uint64 {
+		got := map[string]uint64{}
+		for _, e := range m.Edges {
+			got[e.Dst] = e.Conns
+		}
+		return got
+	}
+	want := map[string]uint64{"bank.example.com": 1, "net:internet": 2, "net:10.7.0.0/16": 1, "office": 1, "kind:node": 1}
+	for _, level := range []string{"workload", "pod", "namespace"} {
+		var m Map
+		into(t, h.URL, "map", url.Values{"level": {level}}, &m)
+		w := maps.Clone(want)
+		if level == "namespace" { // where it could be a namespace
+			delete(w, "office")
+			w["name:office"] = 1
+		}
+		if d := cmp.Diff(w, conns(&m)); d != "" {
+			t.Errorf("level %s:\n%s", level, d)
+		}
+	}
+	var m Map
+	into(t, h.URL, "map", url.Values{"q": {"dst.net = 10.7.0.0/16"}}, &m)
+	if d := cmp.Diff(map[string]uint64{"net:10.7.0.0/16": 1}, conns(&m)); d != "" {
+		t.Error(d)
+	}
+	for dst, n := range want {
+		var y Why
+		into(t, h.URL, "why", url.Values{"src": {"shop/cart"}, "dst": {dst}}, &y)
+		if uint64(y.Conns) != n || y.Dst != findings.EndText(dst) {
+			t.Errorf("why %s: %d connections to %s, want %d", dst, y.Conns, y.Dst, n)
+		}
+		if _, rows, _ := ask(t, h, y.Query+" | stats conns"); len(rows) != 1 || rows[0].Values[0] != float64(n) {
+			t.Errorf("%s gives %v", y.Query, rows)
+		}
+	}
+	var f FindingsAnswer
+	for i := range recs {
+		recs[i].SetDstPort(443)
+		recs = append(recs, recs[i], recs[i], recs[i])
+		for k := range 3 {
+			recs[len(recs)-1-k].SetConnID(uint64(100 + 10*i + k))
+		}
+	}
+	s.Engine = &memory{recs: recs}
+	into(t, h.URL, "findings", nil, &f)
+	texts := ""
+	for _, x := range f.Findings {
+		texts += x.Text + "\n"
+		if _, rows, _ := ask(t, h, x.Query+" | stats conns"); len(rows) != 1 || rows[0].Values[0].(float64) < 4 {
+			t.Errorf("%s: %s gives %v", x.Text, x.Query, rows)
+		}
+	}
+	for _, w := range []string{"-> internet:443 fails", "-> 10.7.0.0/16:443 fails", "-> bank.example.com:443 fails", "-> nodes:443 fails"} {
+		if !strings.Contains(texts, w) {
+			t.Errorf("no finding %q in\n%s", w, texts)
 		}
 	}
 }

@@ -322,8 +322,31 @@ func TestFromExternalMeetsByProxySNAT(t *testing.T) {
 		eq(t, "proxy_snat.port", o.ProxySNATPort, 61000)
 		eq(t, "flow_type", o.FlowType, flow.FlowTypeFromExternal)
 		eq(t, "dst.pod", o.DstPod, "server")
+		eq(t, "src.net", o.SrcNet, "internet")
+		eq(t, "dst.net", o.Has.Has(flow.FDstNet), false)
 		g.drain()
 	}
+}
+
+func TestNetworksOfExternalEnds(t *testing.T) {
+	g := newRig(t)
+	r := half{end: sideSrc, port: 1, last: 10, total: 100, delta: 100}.rec()
+	r.SetDstIP(netip.MustParseAddr("10.7.0.9"))
+	r.SetDstKind(flow.EndExternal)
+	r.SetScope(flow.ScopeExternal)
+	g.seeRec(r)
+	g.drain()
+	foreign := &flow.Record{}
+	foreign.SetSrcIP(netip.MustParseAddr("fd12:3456:789a::7"))
+	foreign.SetDstIP(netip.MustParseAddr("192.0.2.2"))
+	foreign.SetFlowType(flow.FlowTypeFromExternal)
+	foreign.SetEnd(t0)
+	g.seeRec(foreign)
+	g.want(2)
+	eq(t, "dst.net", g.out[0].DstNet, "10.7.0.0/16")
+	eq(t, "src.net of a pod", g.out[0].Has.Has(flow.FSrcNet), false)
+	eq(t, "src.net of who knows no kinds", g.out[1].SrcNet, "fd12:3456:789a::/48")
+	eq(t, "dst.net of what is no external end", g.out[1].Has.Has(flow.FDstNet), false)
 }
 
 func TestForeignPassesThrough(t *testing.T) {

@@ -215,6 +215,7 @@ func (c *Correlator) tell(i uint32, e *entry, emit func(*flow.Record)) {
 	}
 	sockets(e, r)
 	place(r)
+	networks(r)
 	c.identify(e, r)
 
 	c.stats.Emitted++
@@ -344,6 +345,7 @@ func (c *Correlator) pass(r *flow.Record, emit func(*flow.Record)) {
 		key := KeyOf(r)
 		r.SetConnID(mix(hash64(&key), uint64(r.Start)))
 	}
+	networks(r)
 	r.SetRecords(uint32(w))
 	if !r.Has.Has(flow.FID) {
 		c.serial++

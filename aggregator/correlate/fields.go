@@ -155,3 +155,18 @@ func place(r *flow.Record) {
 		r.SetScope(flow.ScopeCrossNode)
 	}
 }
+
+// networks says in which network an end lies that is none of the cluster's. Exporters
+// that know no kinds say it by the type of the flow.
+func networks(r *flow.Record) {
+	if r.SrcKind == flow.EndExternal || r.SrcKind == flow.EndUnknown && r.FlowType == flow.FlowTypeFromExternal {
+		if n := flow.Network(r.SrcIP); n != "" {
+			r.SetSrcNet(n)
+		}
+	}
+	if r.DstKind == flow.EndExternal || r.DstKind == flow.EndUnknown && r.FlowType == flow.FlowTypeToExternal {
+		if n := flow.Network(r.DstIP); n != "" {
+			r.SetDstNet(n)
+		}
+	}
+}

@@ -32,6 +32,7 @@ var dynamic = maskOf(
 	flow.FHalf, flow.FRecords, flow.FID, flow.FHandedOver,
 	flow.FDNSTime,
 	flow.FLimitedBySrc, flow.FLimitedByDst,
+	flow.FSrcNet, flow.FDstNet,
 )
 
 // atDst are the fields of which the destination's node knows more.

@@ -13,14 +13,11 @@ package findings
 import (
 	"cmp"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 )
 
-// EdgeKey is who calls whom: workloads as namespace/Kind/name, the name or address of
-// an external end, "" where unknown.
+// EdgeKey is who calls whom, as EndName names them: "" where unknown.
 type EdgeKey struct {
 	Src, Dst string
 	Proto    uint8
@@ -274,7 +271,7 @@ func compared(old float64, of uint64, covered bool) string {
 
 // String writes an edge as "shop/Deployment/cart -> shop/Deployment/pay:8443".
 func (k EdgeKey) String() string {
-	s := named(k.Src) + " -> " + named(k.Dst)
+	s := EndText(k.Src) + " -> " + EndText(k.Dst)
 	if k.Port != 0 {
 		s += ":" + strconv.Itoa(int(k.Port))
 	}
@@ -284,38 +281,13 @@ func (k EdgeKey) String() string {
 	return s
 }
 
-func named(s string) string {
-	if s == "" {
-		return "unknown"
-	}
-	return s
-}
-
 // query gives the expression that picks an edge's connections.
 func (k EdgeKey) query() string {
-	s := endQuery("src", k.Src) + " " + endQuery("dst", k.Dst)
+	s := EndQuery("src", k.Src) + " " + EndQuery("dst", k.Dst)
 	if k.Port != 0 {
 		s += " dst.port = " + strconv.Itoa(int(k.Port))
 	}
 	return s
-}
-
-// endQuery names one end: a workload with its namespace, or an external end.
-func endQuery(side, s string) string {
-	if s == "" {
-		return "not has " + side + ".workload"
-	}
-	if ns, ok := strings.CutSuffix(s, "/"); ok { // of an end that is hidden, its namespace
-		return side + ".ns = " + quote(ns) + " not has " + side + ".workload"
-	}
-	ns, rest, ok := strings.Cut(s, "/")
-	if ok && strings.Contains(rest, "/") {
-		return side + ".ns = " + quote(ns) + " " + side + ".workload = " + quote(rest)
-	}
-	if _, err := netip.ParseAddr(s); err == nil {
-		return side + ".ip = " + s
-	}
-	return side + ".name = " + strconv.Quote(s)
 }
 
 func quote(s string) string {

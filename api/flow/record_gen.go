@@ -156,10 +156,12 @@ const (
 	FDstBacklog                        // dst.backlog
 	FDstBacklogMax                     // dst.backlog_max
 	FHandedOver                        // handed_over
+	FSrcNet                            // src.net
+	FDstNet                            // dst.net
 )
 
 // NumFields is the number of rows of the schema.
-const NumFields = 144
+const NumFields = 146
 
 // Record is one flow record. A field holds a value only where Has says so;
 // otherwise it is its zero value. Units and meaning stand in schema.go.
@@ -310,6 +312,8 @@ type Record struct {
 	DstBacklog         uint32     // dst.backlog: connections that waited for accept(2) at the server's port (connections)
 	DstBacklogMax      uint32     // dst.backlog_max: how many may wait there: the backlog of listen(2) (connections)
 	HandedOver         bool       // handed_over: told before to an aggregator that left: an agent's word to the one that takes over, whose deltas are zero
+	SrcNet             string     // src.net: network of an external client: internet, multicast, or a network without global routes as a CIDR (10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10 by their /16, fc00::/7 by its /48)
+	DstNet             string     // dst.net: network of an external server, as src.net
 }
 
 // Offsets gives the place of each field in a Record, in bytes.
@@ -458,6 +462,8 @@ var Offsets = [NumFields]uintptr{
 	unsafe.Offsetof(Record{}.DstBacklog),
 	unsafe.Offsetof(Record{}.DstBacklogMax),
 	unsafe.Offsetof(Record{}.HandedOver),
+	unsafe.Offsetof(Record{}.SrcNet),
+	unsafe.Offsetof(Record{}.DstNet),
 }
 
 // SetStart sets start and marks it present.
@@ -906,6 +912,12 @@ func (r *Record) SetDstBacklogMax(v uint32) { r.DstBacklogMax = v; r.Has.Set(FDs
 
 // SetHandedOver sets handed_over and marks it present.
 func (r *Record) SetHandedOver(v bool) { r.HandedOver = v; r.Has.Set(FHandedOver) }
+
+// SetSrcNet sets src.net and marks it present.
+func (r *Record) SetSrcNet(v string) { r.SrcNet = v; r.Has.Set(FSrcNet) }
+
+// SetDstNet sets dst.net and marks it present.
+func (r *Record) SetDstNet(v string) { r.DstNet = v; r.Has.Set(FDstNet) }
 
 // EnumWords gives the words of each enum field, by FieldID; bit sets give the word of each bit.
 var EnumWords = [NumFields][]string{

@@ -255,6 +255,9 @@ var Fields = []Field{
 	{"dst.backlog_max", "DstBacklogMax", TypeU32, "", "connections", u(PENWeir, 97, "weirDestinationBacklogMax", 4), "how many may wait there: the backlog of listen(2)", "as dst.backlog"},
 	// between replicas
 	{"handed_over", "HandedOver", TypeBool, "", "", []Element{el(PENWeir, 111, "weirHandedOver", EncBool, 1)}, "told before to an aggregator that left: an agent's word to the one that takes over, whose deltas are zero", "any other record; an aggregator never tells it"},
+	// where an end lies that is none of the cluster's
+	{"src.net", "SrcNet", TypeString, "", "", s(PENWeir, 112, "weirSourceNetwork"), "network of an external client: internet, multicast, or a network without global routes as a CIDR (10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10 by their /16, fc00::/7 by its /48)", "the client is not external, or not correlated"},
+	{"dst.net", "DstNet", TypeString, "", "", s(PENWeir, 113, "weirDestinationNetwork"), "network of an external server, as src.net", "the server is not external, or not correlated"},
 }
 
 // PresenceElement carries Record.Has on the Weir-to-Weir link, so that absent

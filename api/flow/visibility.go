@@ -32,7 +32,7 @@ var Exposures = [NumFields]Exposure{
 	FSrcPod: ExposeSource, FDstPod: ExposeTarget, FSrcNode: ExposeSource, FDstNode: ExposeTarget,
 	FSrcLabels: ExposeSource, FDstLabels: ExposeTarget, FSrcWorkload: ExposeSource, FDstWorkload: ExposeTarget,
 	FSrcZone: ExposeSource, FDstZone: ExposeTarget, FSrcName: ExposeSource, FDstName: ExposeTarget,
-	FSrcNameVia: ExposeSource, FDstNameVia: ExposeTarget,
+	FSrcNameVia: ExposeSource, FDstNameVia: ExposeTarget, FSrcNet: ExposeSource, FDstNet: ExposeTarget,
 	FSrcPodUID: ExposeSource, FDstPodUID: ExposeTarget, FSrcNodeUID: ExposeSource, FDstNodeUID: ExposeTarget,
 	FSvcPort: ExposeAlways, FSvcPortName: ExposeAlways, FSvcIP: ExposeTarget, FClusterIP: ExposeTarget, FSvcUID: ExposeTarget,
 	FProxySNATPort: ExposeBoth, FProxySNATIP: ExposeBoth, // a node's

@@ -22,7 +22,7 @@ func (s *seen) Values(f Field, prefix string, where Expr, _ int) []string {
 func TestComplete(t *testing.T) {
 	for _, c := range []struct{ text, want, asked string }{ // | in text is the cursor, where there is one
 		{"outc", "outcome", ""},
-		{"src.n", "src.ns src.node src.node_uid src.name src.name_via", ""},
+		{"src.n", "src.ns src.node src.node_uid src.name src.name_via src.net", ""},
 		{"outcome ", "= != =~ !~ in not in", ""},
 		{"bytes ", "= != < <= > >= in not in", ""},
 		{"outcome = re", "refused reset", ""},

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weirnet/weir/aggregator/api"
+	"github.com/weirnet/weir/aggregator/findings"
 	"github.com/weirnet/weir/api/query"
 )
 
@@ -71,7 +72,7 @@ func nodeName(s string) string {
 	if s == "" {
 		return "-"
 	}
-	return clean(s)
+	return clean(findings.EndText(s))
 }
 
 // failing says which connections of an edge failed, "" for none.

@@ -21,6 +21,25 @@ async function done(page) {
   await page.context().close();
 }
 
+/** Where on the map the pointer is told what fits. */
+async function onMap(page, match) {
+  const box = await page.locator(".map canvas").boundingBox();
+  for (let y = 8; y < box.height; y += 14)
+    for (let x = 24; x < box.width; x += 40) {
+      await page.mouse.move(box.x + x, box.y + y);
+      if (!(await page.locator(".tip").count())) continue;
+      if (match.test(await page.innerText(".tip"))) return [box.x + x, box.y + y];
+    }
+  throw new Error(`the map has nothing that says ${match}`);
+}
+
+/** What the API says. */
+async function answer(world, path, params) {
+  const r = await fetch(`${world.url}api/v1/${path}?${new URLSearchParams(params)}`, { headers: { Accept: "application/json" } });
+  if (!r.ok) throw new Error(`${path}: ${r.status} ${await r.text()}`);
+  return r.json();
+}
+
 after(closeBrowser);
 
 describe("a cluster with an incident", () => {
@@ -98,22 +117,12 @@ describe("a cluster with an incident", () => {
   test("the map leads to edges, ends and namespaces", async () => {
     const page = await look(world, "?since=10m");
     await page.waitForSelector(".map canvas");
-    const tip = async (match) => {
-      const box = await page.locator(".map canvas").boundingBox();
-      for (let y = 8; y < box.height; y += 14)
-        for (let x = 24; x < box.width; x += 40) {
-          await page.mouse.move(box.x + x, box.y + y);
-          if (!(await page.locator(".tip").count())) continue;
-          if (match.test(await page.innerText(".tip"))) return [box.x + x, box.y + y];
-        }
-      throw new Error(`the map has nothing that says ${match}`);
-    };
-    const edge = await eventually("an edge", () => tip(/checkout → shop\/payments/));
+    const edge = await eventually("an edge", () => onMap(page, /checkout → shop\/payments/));
     await page.mouse.click(...edge);
     await eventually("why", async () => /nobody listens/i.test(await page.innerText(drawer)));
     await page.keyboard.press("Escape");
     await page.waitForSelector(drawer, { state: "detached" });
-    const node = await tip(/^shop\/Deployment\/cart\n/);
+    const node = await onMap(page, /^shop\/Deployment\/cart\n/);
     await page.mouse.click(...node);
     await eventually("callers and callees", async () => {
       const t = await page.innerText(drawer);
@@ -122,7 +131,7 @@ describe("a cluster with an incident", () => {
     await page.keyboard.press("Escape");
     await page.click("text=namespaces");
     await eventually("namespaces", async () => /Map of 4 ends/.test(await page.getAttribute(".map canvas", "aria-label")));
-    await page.mouse.click(...(await tip(/^shop\n/)));
+    await page.mouse.click(...(await onMap(page, /^shop\n/)));
     await eventually("a namespace opens its workloads", () => params(page).get("q") === "ns = shop" && params(page).get("level") === "workload");
     await done(page);
   });
@@ -347,6 +356,54 @@ describe("a cluster with an incident", () => {
     await world.startAggregator();
     await page.waitForSelector(".notice.lost", { state: "detached" });
     await eventually("rows again", async () => (await page.locator(rows).count()) > 0);
+    await done(page);
+  });
+});
+
+describe("ends outside the cluster", () => {
+  let world;
+  before(async () => {
+    world = await World.start({ feed: ["-rate", "40", "-history", "4m", "-outside", "-incident", "0s"] });
+  });
+  after(() => world.stop());
+
+  test("stand on the map by name or network, and lead to why and to their connections", async () => {
+    const page = await look(world, "?since=10m&q=src.ns+%3D+shop+or+dst.ns+%3D+shop");
+    for (const name of ["bank.example.com", "internet", "10.200.0.0/16", "nodes"]) await onMap(page, new RegExp(`^${name}\n`));
+    assert.equal(await onMap(page, /^unknown\n/).catch(() => null), null);
+    await page.mouse.click(...(await onMap(page, /^internet\n/)));
+    await eventually("its addresses", async () => {
+      const t = await page.innerText(drawer);
+      return /Who calls it 1\s+shop\/payments/.test(t) && /Whom it calls 1\s+shop\/frontend/.test(t) && /to\s+198\.51\.100\.7/.test(t) && /from\s+2001:db8::7/.test(t);
+    });
+    await page.click(`${drawer} >> text=198.51.100.7`);
+    await eventually("an address filters", () => /dst\.ip = 198\.51\.100\.7/.test(params(page).get("q")));
+    await eventually("the table has only it", async () => {
+      const to = await texts(page, `${rows} .to`);
+      return to.length > 0 && to.every((t) => t === "198.51.100.7");
+    });
+    await page.goto(`${world.url}?since=10m`);
+    await page.waitForSelector(".map canvas");
+    await page.mouse.click(...(await onMap(page, /^shop\/cart → 10\.200\.0\.0\/16/)));
+    await eventually("why", async () => /connections of shop\/cart -> 10\.200\.0\.0\/16 failed/i.test(await page.innerText(`${drawer} .cause >> nth=0`)));
+    await page.click(`${drawer} h2 >> text=10.200.0.0/16`);
+    await eventually("the network filters", () => params(page).get("q") === "dst.net = 10.200.0.0/16 not has dst.name");
+    await eventually("every row lies in it", async () => {
+      const to = await texts(page, `${rows} .to`);
+      return to.length > 0 && to.every((t) => t.startsWith("10.200."));
+    });
+    const api = await answer(world, "query", { q: "dst.ip = 10.200.0.0/16 | stats conns", since: "10m" });
+    assert.equal((await answer(world, "query", { q: "dst.net = 10.200.0.0/16 | stats conns", since: "10m" })).rows[0].values[0] > 0, true);
+    assert.ok(api.rows[0].values[0] > 0);
+    await done(page);
+  });
+
+  test("an edge of the map of namespaces opens the edges in it", async () => {
+    const page = await look(world, "?since=10m&level=namespace");
+    await page.mouse.click(...(await onMap(page, /^shop → data/)));
+    await eventually("edges between workloads", async () => /Edges between the two \d+/.test(await page.innerText(drawer)) && /shop\/cart → data\/cache/.test(await page.innerText(drawer)));
+    await page.click(`${drawer} >> text=shop/cart → data/cache`);
+    await eventually("why of one of them", async () => /denied|cache-access/i.test(await page.innerText(`${drawer} .cause >> nth=0`)));
     await done(page);
   });
 });

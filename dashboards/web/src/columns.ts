@@ -258,6 +258,8 @@ export const columns: Col[] = [
   plainCol("dst.node", "To node", 100),
   plainCol("src.ip", "From address", 130, { mono: true }),
   plainCol("dst.ip", "To address", 130, { mono: true }),
+  plainCol("src.net", "From network", 120, { absent: "the client is not outside the cluster" }),
+  plainCol("dst.net", "To network", 120, { absent: "the server is not outside the cluster" }),
   plainCol("src.port", "From port", 76, { mono: true, right: true }),
   plainCol("proto", "Protocol", 76),
   plainCol("tcp_state", "TCP state", 110),

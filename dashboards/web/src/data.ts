@@ -3,6 +3,7 @@
 import { computed, type ReadonlySignal } from "@preact/signals";
 import { get, link, returned } from "./api";
 import { chosen, fieldsOf } from "./columns";
+import { isWide } from "./ends";
 import { duration, rfc3339 } from "./format";
 import { join } from "./query";
 import { type Held, resource } from "./resource";
@@ -120,9 +121,12 @@ export function endParam(e: string): string {
   return rest.length > 1 ? `${ns}/${rest.at(-1)}` : e;
 }
 
-const edge = computed(() => (selection.value?.kind === "edge" ? selection.value : null));
+const edge = computed(() => {
+  const s = selection.value;
+  return s?.kind === "edge" && s.src && s.dst && !isWide(s.src) && !isWide(s.dst) ? s : null;
+});
 export const why = ranged<Why>(
-  () => (edge.value?.src && edge.value.dst ? `${edge.value.src} ${edge.value.dst} ${edge.value.port ?? ""}` : null),
+  () => (edge.value ? `${edge.value.src} ${edge.value.dst} ${edge.value.port ?? ""}` : null),
   "why",
   () => {
     const e = edge.peek();

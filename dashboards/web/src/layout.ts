@@ -2,6 +2,7 @@
 // was there before keeps its place.
 
 import { type Tone, tone } from "./columns";
+import { isNamespace } from "./ends";
 import type { MapEdge } from "./types";
 
 export interface Node {
@@ -180,7 +181,7 @@ export function lay(list: MapEdge[], o: Options): Layout {
       w: 0,
       bad: "ok",
       conns: 0,
-      external: !id.includes("/") && o.level !== "namespace",
+      external: /^(net|kind|name):/.test(id) || (o.level === "namespace" ? !isNamespace(id) : !id.includes("/")),
       ...(members ? { bundle: members } : {}),
     });
   }

@@ -1,5 +1,6 @@
 // Where a layout stands in its window: fitted, moved, zoomed. Pure.
 
+import { isSelected } from "./ends";
 import type { Layout } from "./layout";
 import type { View } from "./paint";
 import type { Selection } from "./url";
@@ -24,7 +25,7 @@ export function zoomed(v: View, factor: number, x: number, y: number): View {
 /** From where to where the selected edge or end reaches. */
 export function reach(l: Layout, s: Selection | null): { left: number; right: number } | null {
   if (s?.kind === "edge") {
-    const e = l.edges.find((e) => e.edges.some((x) => x.src === s.src && x.dst === s.dst));
+    const e = l.edges.find((e) => e.edges.some((x) => isSelected(x, s)));
     if (e) return { left: Math.min(e.from.x, e.to.x), right: Math.max(e.from.x + e.from.w, e.to.x + e.to.w) };
   }
   if (s?.kind === "entity") {

@@ -32,6 +32,7 @@ type options struct {
 	history  time.Duration // told at the start, as of before now
 	incident time.Duration // from the start; negative for none
 	hostile  bool
+	outside  bool
 	silent   string // a node that stops telling
 	last     time.Duration
 }
@@ -46,6 +47,7 @@ func main() {
 	flag.DurationVar(&o.history, "history", 0, "history that is told at the start")
 	flag.DurationVar(&o.incident, "incident", -1, "when the incident begins, from the start; negative for none")
 	flag.BoolVar(&o.hostile, "hostile", false, "with names that mean harm")
+	flag.BoolVar(&o.outside, "outside", false, "with ends outside the cluster that have no name, and nodes that probe pods")
 	flag.StringVar(&o.silent, "silent", "", "a node that falls silent at once")
 	flag.DurationVar(&o.last, "for", 0, "how long; 0 until it is ended")
 	flag.Parse()

@@ -25,7 +25,7 @@ func (w *world) short(at time.Time) {
 	switch outcome {
 	case flow.OutcomeRefused:
 		count(&r, 1, 60, 1, 40)
-	case flow.OutcomeDenied:
+	case flow.OutcomeDenied, flow.OutcomeUnanswered:
 		count(&r, 3, 180, 0, 0)
 	default:
 		n := uint64(4 + w.rng.IntN(20))
@@ -58,21 +58,33 @@ func base(p *pair, src, dst pod, port uint16, start int64) (r flow.Record) {
 	r.SetSrcPort(port)
 	r.SetDstPort(p.port)
 	r.SetProto(p.proto)
-	r.SetConnID(uint64(start)*0x9E3779B97F4A7C15 ^ uint64(port)<<32 ^ uint64(src.ip.As4()[3])<<8 ^ uint64(dst.ip.As4()[3])<<16)
+	a, b := src.ip.As16(), dst.ip.As16()
+	r.SetConnID(uint64(start)*0x9E3779B97F4A7C15 ^ uint64(port)<<32 ^ uint64(a[15])<<8 ^ uint64(b[15])<<16)
 	r.SetEvidence(flow.EvidenceConntrack)
-	r.SetSrcKind(flow.EndPod)
-	r.SetSrcNS(src.ns)
-	r.SetSrcPod(src.name)
-	r.SetSrcWorkload(src.workload)
 	r.SetScope(flow.ScopeCrossNode)
-	if src.node == dst.node {
+	switch {
+	case src.node < 0 || dst.node < 0:
+		r.SetScope(flow.ScopeExternal)
+	case src.node == dst.node:
 		r.SetScope(flow.ScopeSameNode)
 	}
-	if dst.ns == "" {
+	switch {
+	case src.node < 0:
+		r.SetSrcKind(flow.EndExternal)
+	case src.ns == "":
+		r.SetSrcKind(flow.EndNode)
+	default:
+		r.SetSrcKind(flow.EndPod)
+		r.SetSrcNS(src.ns)
+		r.SetSrcPod(src.name)
+		r.SetSrcWorkload(src.workload)
+	}
+	if dst.node < 0 {
 		r.SetDstKind(flow.EndExternal)
-		r.SetDstName(dst.name)
-		r.SetDstNameVia(flow.NameDNS)
-		r.SetScope(flow.ScopeExternal)
+		if dst.name != "" {
+			r.SetDstName(dst.name)
+			r.SetDstNameVia(flow.NameDNS)
+		}
 		return r
 	}
 	r.SetDstKind(flow.EndPod)
@@ -101,13 +113,13 @@ func count(r *flow.Record, packets, bytes, back, backBytes uint64) {
 // refused one finds nobody at the port.
 func (w *world) both(r *flow.Record, src, dst pod, outcome flow.Outcome) {
 	route := flow.Tuple{Src: flow.Addr16(r.SrcIP), Dst: flow.Addr16(r.DstIP), SrcPort: r.SrcPort, DstPort: r.DstPort, Proto: r.Proto}
-	r.SetSrcNode(w.nodeName(src.node))
+	if src.node >= 0 {
+		r.SetSrcNode(w.nodeName(src.node))
+	}
 	if dst.node >= 0 {
 		r.SetDstNode(w.nodeName(dst.node))
 	}
 	a := *r
-	a.SetObserver(w.nodeName(src.node))
-	a.SetSeenBy(flow.SeenBySource)
 	if outcome == flow.OutcomeOK && r.Proto == 6 {
 		a.SetRTT(uint32(180 + w.rng.IntN(900)))
 		a.SetRetransSrc(0)
@@ -120,10 +132,14 @@ func (w *world) both(r *flow.Record, src, dst pod, outcome flow.Outcome) {
 		a.SetIngressPolicyType(flow.PolicyTypeK8s)
 		a.SetIngressAction(flow.RuleActionDrop)
 	}
-	if dst.node == src.node {
-		refuse(&a, outcome)
+	if src.node >= 0 {
+		a.SetObserver(w.nodeName(src.node))
+		a.SetSeenBy(flow.SeenBySource)
+		if dst.node == src.node {
+			refuse(&a, outcome)
+		}
+		w.agents[src.node].sender.Send(&a, route)
 	}
-	w.agents[src.node].sender.Send(&a, route)
 	if dst.node < 0 || dst.node == src.node {
 		return
 	}

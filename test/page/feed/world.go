@@ -10,7 +10,8 @@ import (
 	"github.com/weirnet/weir/api/flow"
 )
 
-// pod is one end inside the cluster, or, without a namespace, one outside.
+// pod is one end: of the cluster; without a namespace a node itself; without a node one
+// outside, whose name may be empty.
 type pod struct {
 	ns, workload, name string
 	ip                 netip.Addr
@@ -94,10 +95,30 @@ func newWorld(o *options) *world {
 	if o.hostile {
 		w.pairs = append(w.pairs, hostile(set)...)
 	}
+	if o.outside {
+		w.pairs = append(w.pairs, outside(front, cart, pay)...)
+	}
 	for _, p := range w.pairs {
 		w.total += p.weight
 	}
 	return w
+}
+
+// outside are ends without a name: a legacy database in a private network, servers and
+// clients on the internet, and a node whose kubelet probes pods.
+func outside(front, cart, pay []pod) []pair {
+	at := func(node int, addrs ...string) (list []pod) {
+		for _, a := range addrs {
+			list = append(list, pod{ip: netip.MustParseAddr(a), node: node})
+		}
+		return list
+	}
+	return []pair{
+		{cart, at(-1, "10.200.3.4", "10.200.3.5"), 3306, 6, "", 6, flow.OutcomeUnanswered},
+		{pay, at(-1, "198.51.100.7"), 443, 6, "", 4, flow.OutcomeOK},
+		{at(-1, "192.0.2.11", "192.0.2.12", "2001:db8::7"), front, 8443, 6, "", 8, flow.OutcomeOK},
+		{at(0, "172.18.0.2"), front, 8080, 6, "", 4, flow.OutcomeOK},
+	}
 }
 
 // hostile are names that would act on a page that trusted them.

@@ -2,13 +2,12 @@
 
 import { effect, signal, useComputed } from "@preact/signals";
 import { useEffect, useMemo, useRef } from "preact/hooks";
-import { endTerms } from "../ends";
+import { endTerms, isNamespace, isSelected, selectable, shortEnd } from "../ends";
 import { visible } from "../format";
 import { type Edge, type Layout, lay, type Node } from "../layout";
 import { hit, isEdge, type Look, labelFont, type Palette, paint, type View } from "../paint";
 import { filter, go, select, state, theme } from "../state";
 import type { FlowMap } from "../types";
-import { shortEnd } from "../ui/name";
 import { fitted, reach, uncovered, zoomed } from "../view";
 import { type Hover, Tip } from "./maptip";
 
@@ -100,7 +99,7 @@ export function Drawing({ m }: { m: FlowMap }) {
       const s = sel.value;
       const look: Look = {
         hover: hover.value?.what ?? null,
-        selected: (e) => s?.kind === "edge" && e.edges.some((x) => x.src === s.src && x.dst === s.dst),
+        selected: (e) => s?.kind === "edge" && e.edges.some((x) => isSelected(x, s)),
         selectedNode: (n) => s?.kind === "entity" && n.id === s.name,
         compare: state.value.compare,
         palette: colors,
@@ -161,7 +160,7 @@ export function Drawing({ m }: { m: FlowMap }) {
     const p = at(e);
     const what = hit(l, p.x, p.y);
     if (!what) return;
-    if (isEdge(what)) chooseEdge(what);
+    if (isEdge(what)) chooseEdge(what, m.level);
     else chooseNode(what, m.level, e.altKey);
   };
   const onWheel = (e: WheelEvent) => {
@@ -203,12 +202,12 @@ export function Drawing({ m }: { m: FlowMap }) {
   );
 }
 
-export function chooseEdge(e: Edge): void {
+export function chooseEdge(e: Edge, level: string): void {
   const one =
     e.edges.length === 1
       ? e.edges[0]
       : e.edges.toSorted((a, b) => sum(b.failed) - sum(a.failed) || b.conns - a.conns)[0];
-  if (one) select({ kind: "edge", src: one.src, dst: one.dst });
+  if (one) select({ kind: "edge", src: selectable(level, one.src), dst: selectable(level, one.dst) });
 }
 
 function chooseNode(n: Node, level: string, alt: boolean): void {
@@ -217,10 +216,10 @@ function chooseNode(n: Node, level: string, alt: boolean): void {
     else go({ unfolded: true }, true);
     return;
   }
-  if (alt) filter(`(${endTerms(level, n.id)})`, true);
+  if (alt || n.id === "") filter(`(${endTerms(level, n.id)})`, alt);
   else {
     const next = level === "namespace" ? "workload" : level === "workload" ? "pod" : "pod";
-    if (level === "namespace" && !n.external) {
+    if (level === "namespace" && isNamespace(n.id)) {
       filter(endTerms(level, n.id));
       go({ level: next }, true);
     } else select({ kind: "entity", name: n.id });

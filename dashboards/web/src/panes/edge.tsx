@@ -2,14 +2,15 @@
 
 import { tone } from "../columns";
 import { endParam, why } from "../data";
-import { endTerms } from "../ends";
+import { isWide, selectedTerm, shortEnd } from "../ends";
 import { absolute, clock, count, plain, visible } from "../format";
 import { go, rangeFlags, state } from "../state";
 import type { Why, WhyFinding } from "../types";
 import { copy, md, shell } from "../ui/copy";
 import { Glyph, Outcome } from "../ui/glyph";
-import { shortEnd, Value } from "../ui/name";
+import { Value } from "../ui/name";
 import { Failed, Loading } from "../ui/states";
+import { Edges, useEdges } from "./edges";
 
 const calm = new Set(["all_well"]);
 const aside = new Set(["changed", "policy_not_enforced"]);
@@ -50,24 +51,34 @@ export function Claim({ f, first }: { f: WhyFinding; first: boolean }) {
 export function EdgeView({ src, dst, port }: { src: string; dst: string; port?: number | undefined }) {
   const h = why.value;
   const w = h.value;
-  const level = (e: string) => (e.split("/").length > 2 ? "workload" : e.includes("/") ? "pod" : "namespace");
   return (
     <article class={h.loading && w ? "refreshing" : ""}>
       <h2 class="who">
-        <Value
-          of={shortEnd(src)}
-          term={`src.${endTerms(level(src), src).replace(/ /, " src.")}`.replace(/^src\.not has src/, "not has src")}
-        />
+        <Value of={shortEnd(src)} term={selectedTerm(src, "src")} />
         <span class="arrow">→</span>
-        <Value of={`${shortEnd(dst)}${port ? `:${port}` : ""}`} term={port ? `dst.port = ${port}` : null} />
+        <Value of={shortEnd(dst)} term={selectedTerm(dst, "dst")} />
+        {port ? <Value of={`:${port}`} term={`dst.port = ${port}`} /> : null}
       </h2>
       {(!src || !dst) && (
         <p class="muted">One end of this edge is not known by name: why needs both. The table shows its connections.</p>
       )}
+      {src && dst && (isWide(src) || isWide(dst)) && <Between src={src} dst={dst} />}
       {h.failure && !w && <Failed failure={h.failure} what="Why" />}
       {!w && h.loading && <Loading what="Looking at both ends" />}
       {w && <WhyView w={w} src={src} dst={dst} port={port} />}
     </article>
+  );
+}
+
+/** Of two namespaces the edges between their workloads, each of which can say why. */
+function Between({ src, dst }: { src: string; dst: string }) {
+  const { held: h, list } = useEdges(`${selectedTerm(src, "src")} ${selectedTerm(dst, "dst")}`, [src, dst]);
+  return (
+    <>
+      {h.failure && !h.value && <Failed failure={h.failure} what="Edges" />}
+      {!h.value && h.loading && <Loading what="Looking for the edges between them" />}
+      {h.value && <Edges title="Edges between the two" list={list} ends={["src", "dst"]} />}
+    </>
   );
 }
 

@@ -1,34 +1,19 @@
 // One name: who calls it, whom it calls, what fails, what changed.
 
-import { get, returned } from "../api";
+import { get } from "../api";
 import { changes } from "../data";
-import { bytes, clock, group, plain, visible } from "../format";
+import { condition, endTerms, networkOf, shortEnd } from "../ends";
+import { clock, group, visible } from "../format";
 import { badness } from "../layout";
-import { value } from "../query";
+import { equals } from "../query";
 import { useResource } from "../resource";
-import { beat, filter, select, span, state } from "../state";
-import type { FlowMap, MapEdge } from "../types";
+import { filter, span, state } from "../state";
+import type { Result } from "../types";
 import { Glyph } from "../ui/glyph";
-import { Name, shortEnd } from "../ui/name";
+import { Name, Value } from "../ui/name";
 import { Failed, Loading } from "../ui/states";
 import { Mix } from "./edge";
-
-/** The condition for a name as people write it: shop/cart, shop/Deployment/cart, cart, node-3, payments.example. */
-export function condition(name: string): string {
-  const p = name.split("/");
-  if (p.length === 3 && p[2]) return `${side("src", p)} or ${side("dst", p)}`;
-  if (p.length === 2 && p[0] && p[1]) {
-    const one = (s: string) =>
-      `(${s}.ns = ${value(p[0] as string)} (${s}.workload = ${value(p[1] as string)} or ${s}.pod = ${value(p[1] as string)}))`;
-    return `${one("src")} or ${one("dst")} or service = ${value(name)}`;
-  }
-  if (p.length === 2 && p[0]) return `ns = ${value(p[0])}`;
-  if (/^[0-9.]+$|^[0-9a-f:]+:[0-9a-f:]*$/i.test(name)) return `ip = ${name}`;
-  return `${value(name)} or node = ${value(name)}`;
-}
-
-const side = (s: string, p: string[]) =>
-  `(${s}.ns = ${value(p[0] as string)} ${s}.workload = ${value(`${p[1]}/${p[2]}`)})`;
+import { again, Edges, useEdges } from "./edges";
 
 function isSelf(name: string, e: string): boolean {
   const short = shortEnd(e);
@@ -42,22 +27,14 @@ function isSelf(name: string, e: string): boolean {
 }
 
 export function EntityView({ name }: { name: string }) {
-  const h = useResource<FlowMap>(
-    () => `${name} ${JSON.stringify(state.value.range)}`,
-    (stop) => {
-      const s = span.peek();
-      return get<FlowMap>("map", { q: condition(name), level: "workload", since: s.from, until: s.to }, stop);
-    },
-    () => [beat.value, returned.value],
-    [name],
-  );
+  const { held: h, list } = useEdges(condition(name), [name]);
   const m = h.value;
-  const callers = m?.edges.filter((e) => isSelf(name, e.dst)) ?? [];
-  const callees = m?.edges.filter((e) => isSelf(name, e.src)) ?? [];
-  const other = m?.edges.filter((e) => !callers.includes(e) && !callees.includes(e)) ?? [];
+  const callers = list.filter((e) => isSelf(name, e.dst));
+  const callees = list.filter((e) => isSelf(name, e.src));
+  const other = list.filter((e) => !callers.includes(e) && !callees.includes(e));
   const failed: Record<string, number> = {};
   let total = 0;
-  for (const e of m?.edges ?? []) {
+  for (const e of list) {
     total += e.conns;
     for (const [o, n] of Object.entries(e.failed)) failed[o] = (failed[o] ?? 0) + n;
   }
@@ -84,9 +61,10 @@ export function EntityView({ name }: { name: string }) {
                 : `${group(bad)} of ${group(total)} connections failed.`}
           </p>
           {bad > 0 && <Mix outcomes={{ ...failed, ...(total > bad ? { ok: total - bad } : {}) }} total={total} />}
-          <Edges title="Who calls it" list={callers} end="src" />
-          <Edges title="Whom it calls" list={callees} end="dst" />
-          {other.length > 0 && <Edges title="Through it" list={other} end="dst" />}
+          <Edges title="Who calls it" list={callers} ends={["src"]} />
+          <Edges title="Whom it calls" list={callees} ends={["dst"]} />
+          {other.length > 0 && <Edges title="Through it" list={other} ends={["src", "dst"]} />}
+          {networkOf(name) && <Addresses of={name} />}
           <h3>What changed</h3>
           {changed.length === 0 ? (
             <p class="muted">Nothing in this range.</p>
@@ -113,39 +91,39 @@ export function EntityView({ name }: { name: string }) {
   );
 }
 
-function Edges({ title, list, end }: { title: string; list: MapEdge[]; end: "src" | "dst" }) {
-  const most = 12;
-  const sorted = list.toSorted((a, b) => sum(b) - sum(a) || b.conns - a.conns);
+/** The addresses of a network that most connections go to, or come from. */
+function Addresses({ of: name }: { of: string }) {
+  const most = 8;
+  const ask = (side: "src" | "dst", stop: AbortSignal) => {
+    const s = span.peek();
+    const q = `${endTerms("workload", name, side)} | stats conns by ${side}.ip | top ${most}`;
+    return get<Result>("query", { q, since: s.from, until: s.to }, stop);
+  };
+  const { value: rows } = useResource(
+    () => `${name} ${JSON.stringify(state.value.range)}`,
+    async (stop) => {
+      const sides = ["src", "dst"] as const;
+      const got = await Promise.all(sides.map((side) => ask(side, stop)));
+      return got.flatMap((r, i) =>
+        r.rows.map((row) => ({ side: sides[i], ip: row.values[0], n: row.values[1], other: row.other })),
+      );
+    },
+    again,
+    [name],
+  );
   return (
     <>
-      <h3>
-        {title} <span class="muted">{list.length || "nobody"}</span>
-      </h3>
+      <h3>Its addresses</h3>
+      {rows && rows.length === 0 && <p class="muted">None opened a connection, or was called, in this range.</p>}
       <ul class="edges">
-        {sorted.slice(0, most).map((e) => {
-          const b = badness(e.failed, e.conns);
-          return (
-            <li key={`${e.src} ${e.dst}`}>
-              <button
-                type="button"
-                class="edge-row"
-                onClick={() => select({ kind: "edge", src: e.src, dst: e.dst })}
-                title="why"
-              >
-                <Glyph of={b.bad} />
-                <Name of={shortEnd(e[end])} />
-                <span class={`num outcome ${b.bad}`}>{b.label}</span>
-                <span class="num muted">
-                  {group(e.conns)} · {e.bytes === null ? "–" : plain(bytes((e.bytes ?? 0) + (e.reverse_bytes ?? 0)))}
-                </span>
-              </button>
-            </li>
-          );
-        })}
+        {(rows ?? []).map((r) => (
+          <li key={`${r.side} ${r.ip}`} class="edge-row">
+            <span class="muted">{r.side === "src" ? "from" : "to"}</span>
+            <Value of={String(r.ip)} class="mono" term={r.other ? null : equals(`${r.side}.ip`, String(r.ip))} />
+            <span class="num muted">{group(Number(r.n))}</span>
+          </li>
+        ))}
       </ul>
-      {list.length > most && <p class="muted">and {list.length - most} more</p>}
     </>
   );
 }
-
-const sum = (e: MapEdge) => Object.values(e.failed).reduce((a, b) => a + b, 0);

@@ -3,13 +3,14 @@
 import { signal } from "@preact/signals";
 import type { Tone } from "../columns";
 import { findings, flowMap } from "../data";
+import { shortEnd } from "../ends";
 import { badness } from "../layout";
 import { split } from "../query";
 import { go, select, state } from "../state";
 import type { Finding } from "../types";
 import { copy, md } from "../ui/copy";
 import { Glyph } from "../ui/glyph";
-import { Name, shortEnd } from "../ui/name";
+import { Name } from "../ui/name";
 import { Failed, Loading } from "../ui/states";
 
 const tones: Record<string, Tone> = {

@@ -1,9 +1,9 @@
 // What is under the pointer on the map, in words.
 
+import { shortEnd } from "../ends";
 import { bytes, count, group, micros, percent, plain, visible } from "../format";
 import { badness, type Edge, type Node } from "../layout";
 import { isEdge } from "../paint";
-import { shortEnd } from "../ui/name";
 
 export interface Hover {
   what: Node | Edge;
@@ -17,14 +17,14 @@ export function Tip({ h, w, height }: { h: Hover; w: number; height: number }) {
     const n = h.what;
     return (
       <div class="tip" style={style}>
-        <strong>{n.bundle ? n.label : visible(n.id || "unknown")}</strong>
+        <strong>{n.bundle ? n.label : visible(/^(net|kind|name):|^$/.test(n.id) ? shortEnd(n.id) : n.id)}</strong>
         <div class="muted">
           {n.bundle
             ? `${n.bundle
                 .slice(0, 6)
                 .map((b) => visible(shortEnd(b)))
                 .join(", ")}${n.bundle.length > 6 ? " …" : ""}: click to show`
-            : `${group(n.conns)} connections. Click: ${n.external || n.id.includes("/") ? "its callers and callees" : "its workloads"}. Alt-click: leave it out.`}
+            : `${group(n.conns)} connections. Click: ${n.external || n.id.includes("/") || n.id === "" ? "its callers and callees" : "its workloads"}. Alt-click: leave it out.`}
         </div>
       </div>
     );

@@ -40,11 +40,3 @@ export function Value({
     </button>
   );
 }
-
-/** shop/Deployment/cart as shop/cart: the kind is on hover. */
-export const shortEnd = (e: string): string => {
-  const p = e.split("/");
-  if (p.length === 3 && /^[A-Z]/.test(p[1] ?? "")) return `${p[0]}/${p[2]}`;
-  if (e === "") return "unknown";
-  return e.endsWith("/") ? `${e.slice(0, -1)} (hidden)` : e;
-};

@@ -155,6 +155,8 @@ CREATE TABLE IF NOT EXISTS `weir`.`weir_flows` (
     `dst_backlog` Nullable(UInt32) COMMENT 'connections that waited for accept(2) at the server\'s port [connections]' CODEC(T64, ZSTD(1)),
     `dst_backlog_max` Nullable(UInt32) COMMENT 'how many may wait there: the backlog of listen(2) [connections]' CODEC(T64, ZSTD(1)),
     `handed_over` Nullable(Bool) COMMENT 'told before to an aggregator that left: an agent\'s word to the one that takes over, whose deltas are zero' CODEC(ZSTD(1)),
+    `src_net` LowCardinality(Nullable(String)) COMMENT 'network of an external client: internet, multicast, or a network without global routes as a CIDR (10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10 by their /16, fc00::/7 by its /48)' CODEC(ZSTD(1)),
+    `dst_net` LowCardinality(Nullable(String)) COMMENT 'network of an external server, as src.net' CODEC(ZSTD(1)),
     `spool` LowCardinality(String) COMMENT 'spool of the aggregator from which the row came',
     `pos` UInt64 COMMENT 'position in that spool' CODEC(Delta, ZSTD(1)),
     `inserted` DateTime('UTC') COMMENT 'when the aggregator first tried to write the row' CODEC(Delta, ZSTD(1)),
