@@ -20,7 +20,7 @@ type Size struct {
 func (s *Store) Size() Size {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	z := Size{Segments: len(s.parts), Bytes: s.bytes, HeadRows: s.head.rows.Rows(), Memory: s.head.rows.Bytes() + s.cache.bytes + s.cache.held + s.seen.bytes()}
+	z := Size{Segments: len(s.parts), Bytes: s.bytes, HeadRows: s.head.len(), Memory: s.head.bytes() + s.cache.bytes + s.cache.held + s.seen.bytes()}
 	for _, p := range s.parts {
 		z.Rows += p.rows()
 		if lo, _ := p.span(); z.Oldest == 0 || lo < z.Oldest {

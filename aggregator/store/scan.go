@@ -59,8 +59,9 @@ func (s *Store) View(from, to int64, plan Plan) *View {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v := &View{s: s, damaged: map[*part]bool{}}
-	head := s.head.rows.Snapshot()
-	v.again = head.Overlaps(from, to) && s.head.again > 0 || slices.ContainsFunc(s.parts, func(p *part) bool {
+	head := s.head.blocks()
+	inRange := func(b kindBlock) bool { return b.Overlaps(from, to) }
+	v.again = s.head.again > 0 && slices.ContainsFunc(head, inRange) || slices.ContainsFunc(s.parts, func(p *part) bool {
 		lo, hi := p.span()
 		return p.meta.Again > 0 && lo < to && hi >= from
 	})
@@ -90,12 +91,12 @@ func (s *Store) View(from, to int64, plan Plan) *View {
 			v.add(p.roll, from, to, kinds)
 		}
 	}
-	if head.Rows > 0 {
-		if v.Oldest == 0 {
-			v.Oldest = head.Min
+	for _, b := range head {
+		if len(s.parts) == 0 && (v.Oldest == 0 || b.Min < v.Oldest) {
+			v.Oldest = b.Min
 		}
-		if head.Overlaps(from, to) {
-			v.units = append(v.units, unit{head: head, rows: head.Rows, lo: head.Min, hi: head.Max})
+		if inRange(b) {
+			v.units = append(v.units, unit{head: b.Block, kind: b.kind, rows: b.Rows, lo: b.Min, hi: b.Max})
 		}
 	}
 	v.Short = v.Oldest == 0 || from < v.Oldest

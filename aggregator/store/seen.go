@@ -26,6 +26,7 @@ type seen struct {
 	limit int           // generations
 	slots int           // of each
 	begin int64         // ms: what ended before may be forgotten
+	asked uint32        // so that ahead is not left out
 }
 
 // generation is a hash table of fingerprints. The lowest bit of one says several.
@@ -115,6 +116,20 @@ func (s *seen) turn() {
 		g = newGeneration(s.slots)
 	}
 	s.gens = append([]*generation{g}, s.gens...)
+}
+
+// ahead asks for the places in memory that add will look at of these records, all
+// together: alone each would be waited for.
+func (s *seen) ahead(recs []flow.Record) {
+	var all uint32
+	for _, g := range s.gens {
+		mask := uint64(len(g.slots) - 1)
+		for i := range recs {
+			at, _ := fingerprint(recs[i].ConnID)
+			all |= g.slots[at&mask]
+		}
+	}
+	s.asked = all
 }
 
 // add takes a record in. alone says that it is the only one of its connection so far and

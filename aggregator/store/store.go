@@ -27,8 +27,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/weirnet/weir/aggregator/store/column"
-	"github.com/weirnet/weir/aggregator/store/segment"
 	"github.com/weirnet/weir/api/flow"
 )
 
@@ -75,17 +73,6 @@ type Stats struct {
 	RowsScanned, BytesRead, CacheHits, CacheMisses          atomic.Uint64
 }
 
-// head are the rows that are in memory only.
-type head struct {
-	rows     *column.Builder
-	alone    []int32   // rows that are the only one of their connection
-	others   []int32   // the rest
-	again    int       // see segment.Meta
-	from, to uint64    // positions
-	hour     time.Time // in which it was begun
-	born     time.Time
-}
-
 // New opens a history and looks at every segment that is there.
 func New(cfg Config, deps Deps) (*Store, error) {
 	if err := cfg.Validate(); err != nil {
@@ -99,7 +86,7 @@ func New(cfg Config, deps Deps) (*Store, error) {
 		s.now = time.Now
 	}
 	s.cache.init(cfg.forQueries())
-	s.head = s.newHead()
+	s.head = s.newHead(nil)
 	if err := os.MkdirAll(cfg.Dir, 0o750); err != nil {
 		return nil, fmt.Errorf("history: %w: make it writable for this user, or name another directory", err)
 	}
@@ -109,8 +96,6 @@ func New(cfg Config, deps Deps) (*Store, error) {
 	s.remember()
 	return s, nil
 }
-
-func (s *Store) newHead() *head { return &head{rows: column.NewBuilder()} }
 
 // Name implements sinks.Sink.
 func (s *Store) Name() string { return "history" }
@@ -151,7 +136,7 @@ func (s *Store) WriteAt(ctx context.Context, pos uint64, recs []flow.Record) err
 		}
 	}
 	h := s.head
-	if pos < h.to && h.rows.Rows() > 0 {
+	if pos < h.to && h.len() > 0 {
 		recs = recs[min(uint64(len(recs)), h.to-pos):]
 		pos = h.to
 	}
@@ -160,22 +145,10 @@ func (s *Store) WriteAt(ctx context.Context, pos uint64, recs []flow.Record) err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if h.rows.Rows() == 0 {
+	if h.len() == 0 {
 		h.from, h.born, h.hour = pos, now, now.Truncate(time.Hour)
 	}
-	for i := range recs {
-		row := int32(h.rows.Rows())
-		alone, again := s.seen.add(&recs[i])
-		if again {
-			h.again++
-		}
-		if alone {
-			h.alone = append(h.alone, row)
-		} else {
-			h.others = append(h.others, row)
-		}
-		h.rows.Add(&recs[i])
-	}
+	h.add(recs, s.seen)
 	h.to = pos + uint64(len(recs))
 	s.Stats.RowsIn.Add(uint64(len(recs)))
 	if s.written != nil {
@@ -187,8 +160,8 @@ func (s *Store) WriteAt(ctx context.Context, pos uint64, recs []flow.Record) err
 // due tells whether the rows in memory should become a segment.
 func (s *Store) due(now time.Time) bool {
 	h := s.head
-	n := h.rows.Rows()
-	return n >= min(s.cfg.HeadRows, s.cfg.rowsOfGroup()) || n > 0 && (h.rows.Bytes() >= s.cfg.Memory/headShare ||
+	n := h.len()
+	return n >= min(s.cfg.HeadRows, s.cfg.rowsOfGroup()) || n > 0 && (h.bytes() >= s.cfg.Memory/headShare ||
 		now.Sub(h.born) >= s.cfg.HeadAge || !now.Truncate(time.Hour).Equal(h.hour))
 }
 
@@ -215,33 +188,15 @@ func (s *Store) Close() error {
 	return errors.Join(errs...)
 }
 
-// kindBlock are rows of one kind.
-type kindBlock struct {
-	*column.Block
-	kind segment.Kind
-}
-
-// split takes the rows that are the only one of their connection apart from the rest.
-func (h *head) split() []kindBlock {
-	b := h.rows.Snapshot()
-	switch {
-	case len(h.alone) == 0:
-		return []kindBlock{{b, segment.Rows}}
-	case len(h.others) == 0:
-		return []kindBlock{{b, segment.Sole}}
-	}
-	return []kindBlock{{b.Gather(h.alone), segment.Sole}, {b.Gather(h.others), segment.Rows}}
-}
-
 // seal makes a segment of the rows in memory. On a full disk it removes the oldest
 // hours until the segment fits, but not the hour that is being written.
 func (s *Store) seal(ctx context.Context) error {
 	h := s.head
-	if h.rows.Rows() == 0 {
+	if h.len() == 0 {
 		return nil
 	}
 	start := s.now()
-	blocks := h.split()
+	blocks := h.blocks()
 	p, err := s.writePart(blocks, h)
 	for errors.Is(err, unix.ENOSPC) && ctx.Err() == nil && s.makeRoom(h.hour) {
 		p, err = s.writePart(blocks, h)
@@ -249,14 +204,14 @@ func (s *Store) seal(ctx context.Context) error {
 	s.Stats.SealNanos.Add(uint64(max(0, s.now().Sub(start))))
 	if err != nil {
 		s.Stats.SealFailures.Add(1)
-		return fmt.Errorf("history: write segment of %d rows: %w", h.rows.Rows(), err)
+		return fmt.Errorf("history: write segment of %d rows: %w", h.len(), err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.parts = append(s.parts, p)
 	s.bytes += p.size
 	s.seq = p.hi
-	s.head = s.newHead()
+	s.head = s.newHead(h)
 	s.head.from, s.head.to = h.to, h.to
 	for g, b := range blocks {
 		for f, c := range b.Cols {

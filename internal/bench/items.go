@@ -12,6 +12,7 @@ import (
 // one, limit is what ours may cost at most (for a rate: must reach).
 type item struct {
 	name   string
+	dir    string // of a module of its own; empty for Weir's
 	pkg    string
 	bench  string // regular expression for -bench
 	ours   string // benchmark, without "Benchmark"
@@ -126,7 +127,7 @@ func show(v float64, unit string) string {
 func items() []item {
 	const ct, ipfix, correlate = "./exporter/conntrack", "./api/ipfix", "./aggregator/correlate"
 	const clickhouse = "./sinks/clickhouse" // 3,333 ns a row: 300,000 rows/s a core
-	const engine = "./aggregator/store/engine"
+	const engine, duckdb = "./aggregator/store/engine", "test/duckdb"
 	const million = "^BenchmarkCorrelate$/^weir$/^conns=1000000$"
 	return []item{
 		{name: "conntrack-dump", pkg: ct, bench: "^BenchmarkDump$", ours: "Dump/weir", anchor: "Dump/ti-mo", unit: "cpu-us/entry", min: 1 / 0.45},
@@ -148,6 +149,11 @@ func items() []item {
 		{name: "collect-nfacctd-steady", pkg: "./aggregator", bench: "^BenchmarkCollectCorrelate$", ours: "CollectCorrelate/weir-steady", anchor: "CollectCorrelate/nfacctd-steady", unit: "cpu-ns/record", min: 1},
 		{name: "history-ingest", pkg: engine, bench: "^BenchmarkIngest$", ours: "Ingest", unit: "cpu-us/row", limit: 6.66, times: "1x"},
 		{name: "history-disk", pkg: engine, bench: "^BenchmarkIngest$", ours: "Ingest", unit: "B/row", limit: 50, times: "1x"},
+		{name: "history-ingest-rate", pkg: engine, bench: "^BenchmarkIngest$", ours: "Ingest", unit: "rows/s", limit: 300_000, times: "1x"},
+		{name: "history-duckdb-ingest", dir: duckdb, pkg: ".", bench: "^Benchmark(Ingest|Query)$", ours: "Ingest/weir", anchor: "Ingest/duckdb", unit: "cpu-us/row", min: 3, times: "1x"},
+		{name: "history-duckdb-query", dir: duckdb, pkg: ".", bench: "^Benchmark(Ingest|Query)$", ours: "Query", unit: "x-slowest", limit: 2, times: "1x"},
+		{name: "history-query-5m-cpu", pkg: engine, bench: "^BenchmarkQuery(5m|6h)$", ours: "Query5m", unit: "p90-cpu-ms", limit: 150, times: "5x"},
+		{name: "history-query-6h-cpu", pkg: engine, bench: "^BenchmarkQuery(5m|6h)$", ours: "Query6h", unit: "p90-cpu-ms", limit: 500, times: "5x"},
 		{name: "history-query-5m", pkg: engine, bench: "^BenchmarkQuery(5m|6h)$", ours: "Query5m", unit: "p90-ms", limit: 150, times: "5x"},
 		{name: "history-query-6h", pkg: engine, bench: "^BenchmarkQuery(5m|6h)$", ours: "Query6h", unit: "p90-ms", limit: 500, times: "5x"},
 		{name: "growth-table", pkg: ct, bench: "^BenchmarkDumpGrowth$", ours: "DumpGrowth", unit: "cpu-us/entry", growth: true},

@@ -45,7 +45,7 @@ func run(ctx context.Context, only string, count int, benchtime string) (bool, e
 			continue
 		}
 		found = true
-		key := it.pkg + " " + it.bench
+		key := it.dir + it.pkg + " " + it.bench
 		if measured[key] == nil {
 			results, err := measure(ctx, &it, count, benchtime)
 			if err != nil {
@@ -83,6 +83,9 @@ func measure(ctx context.Context, it *item, count int, benchtime string) (map[st
 		benchtime = it.times
 	}
 	args := []string{"test", it.pkg, "-run", "^$", "-bench", it.bench, "-benchmem", "-count", strconv.Itoa(count), "-benchtime", benchtime, "-timeout", "30m"}
+	if it.dir != "" {
+		args = append([]string{"-C", it.dir, "test", "-mod=mod"}, args[1:]...)
+	}
 	cmd := exec.CommandContext(ctx, "go", args...)
 	var text bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &text, &text

@@ -22,7 +22,7 @@ type object interface {
 func (c *Config) newObject(now time.Time) object {
 	switch c.Format {
 	case "parquet":
-		return &parquetObject{b: column.NewBuilder()}
+		return &parquetObject{b: column.NewBuilder(0)}
 	case "jsonl":
 		return newText(c.Compress, flow.AppendJSON)
 	default:

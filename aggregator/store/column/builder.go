@@ -1,15 +1,14 @@
 package column
 
 import (
-	"math/bits"
 	"net/netip"
-	"unsafe"
 
 	"github.com/weirnet/weir/api/flow"
 )
 
 const (
 	firstRows  = 1 << 10 // rows that a new column has room for
+	manyRows   = 1 << 15
 	recentBits = 12
 )
 
@@ -26,10 +25,11 @@ type coder struct {
 	recentAddr []recentAddr
 }
 
-// recentText is a text seen before. It keeps it alive, so that its place in memory
-// cannot become another's.
+// recentText is a text seen before, by its place in memory. It keeps it alive, so that
+// the place cannot become another's.
 type recentText struct {
-	text string
+	at   *byte
+	size uint32
 	code uint32
 }
 
@@ -46,12 +46,14 @@ type Builder struct {
 	active []flow.FieldID // fields that have a column
 	coders [flow.NumFields]*coder
 	buf    []byte
+	one    [1]*flow.Record
 	bytes  int64 // of dictionaries
 }
 
-// NewBuilder makes an empty Builder.
-func NewBuilder() *Builder {
-	b := &Builder{}
+// NewBuilder makes an empty Builder, which will have about so many rows; 0 where nobody
+// knows.
+func NewBuilder(rows int) *Builder {
+	b := &Builder{room: rows}
 	b.block.Min, b.block.Max = emptyTime()
 	return b
 }
@@ -71,6 +73,9 @@ func (b *Builder) Bytes() int64 {
 	}
 	return n
 }
+
+// Room is how many rows its columns have room for.
+func (b *Builder) Room() int { return b.room }
 
 // Snapshot gives what was added so far. The arrays are shared: rows that are added later
 // lie behind the end of what the Block shows.
@@ -93,60 +98,13 @@ func (b *Builder) Snapshot() *Block {
 	return out
 }
 
-// Add appends one record.
-func (b *Builder) Add(r *flow.Record) {
-	row := b.block.Rows
-	if row == b.room {
-		b.grow()
-	}
-	for w, m := range r.Has {
-		for m != 0 {
-			f := flow.FieldID(w<<6 | bits.TrailingZeros64(m))
-			m &= m - 1
-			if int(f) < flow.NumFields {
-				b.put(row, f, r)
-			}
-		}
-	}
-	from, to := Interval(r)
-	b.block.Min, b.block.Max = min(b.block.Min, from), max(b.block.Max, to)
-	b.block.Rows++
-}
-
-func (b *Builder) put(row int, f flow.FieldID, r *flow.Record) {
-	c := b.block.Cols[f]
-	if c == nil {
-		if c = b.open(f); c == nil {
-			return
-		}
-	}
-	p := unsafe.Add(unsafe.Pointer(r), flow.Offsets[f])
-	if kinds[f] == Dict {
-		c.Codes[row] = b.code(f, r, p)
-		return
-	}
-	c.Nums[row] = number(flow.Fields[f].Type, p)
-	c.Has[row] = 1
-}
-
-// number reads the 64 bits of a number.
-func number(t flow.Type, p unsafe.Pointer) uint64 {
-	switch t {
-	case flow.TypeU64, flow.TypeI64, flow.TypeMillis:
-		return *(*uint64)(p)
-	case flow.TypeU32:
-		return uint64(*(*uint32)(p))
-	case flow.TypeU16:
-		return uint64(*(*uint16)(p))
-	case flow.TypeI32:
-		return uint64(int64(*(*int32)(p)))
-	default: // flow.TypeU8, flow.TypeBool
-		return uint64(*(*uint8)(p))
-	}
-}
-
+// grow makes room for a row more: twice the rows while they are few, then half as many again.
 func (b *Builder) grow() {
-	b.room = max(firstRows, 2*b.room)
+	if b.room >= manyRows {
+		b.room += b.room / 2
+	} else {
+		b.room = max(firstRows, 2*b.room)
+	}
 	for _, f := range b.active {
 		c := b.block.Cols[f]
 		if kinds[f] == Dict {
@@ -186,33 +144,6 @@ func (b *Builder) open(f flow.FieldID) *Column {
 	return c
 }
 
-func (b *Builder) code(f flow.FieldID, r *flow.Record, p unsafe.Pointer) uint32 {
-	k := b.coders[f]
-	switch flow.Fields[f].Type {
-	case flow.TypeString:
-		return b.textCode(k, *(*string)(p))
-	case flow.TypeAddr:
-		return b.addrCode(k, *(*netip.Addr)(p), f, r)
-	case flow.TypeUUID:
-		u := *(*flow.UUID)(p)
-		code, ok := k.uuid[u]
-		if !ok {
-			if k.uuid == nil {
-				k.uuid = map[flow.UUID]uint32{}
-			}
-			code = b.learn(k, b.text(f, r))
-			k.uuid[u] = code
-		}
-		return code
-	default: // an enum
-		v := *(*uint8)(p)
-		if k.words[v] == 0 {
-			k.words[v] = b.learn(k, b.text(f, r))
-		}
-		return k.words[v]
-	}
-}
-
 // text is what the file and the dictionary hold of a value.
 func (b *Builder) text(f flow.FieldID, r *flow.Record) string {
 	b.buf = r.AppendText(b.buf[:0], f)
@@ -223,41 +154,4 @@ func (b *Builder) learn(k *coder, s string) uint32 {
 	k.dict = append(k.dict, s)
 	b.bytes += int64(len(s)) + 80 // header, and its entry in the map
 	return uint32(len(k.dict))
-}
-
-func (b *Builder) textCode(k *coder, s string) uint32 {
-	at := uint64(uintptr(unsafe.Pointer(unsafe.StringData(s))))
-	e := &k.recentText[at*0x9E3779B97F4A7C15>>(64-recentBits)]
-	if e.code != 0 && len(e.text) == len(s) && unsafe.StringData(e.text) == unsafe.StringData(s) {
-		return e.code
-	}
-	code, ok := k.text[s]
-	if !ok {
-		if k.text == nil {
-			k.text = map[string]uint32{}
-		}
-		code = b.learn(k, s)
-		k.text[s] = code
-	}
-	e.text, e.code = s, code
-	return code
-}
-
-func (b *Builder) addrCode(k *coder, a netip.Addr, f flow.FieldID, r *flow.Record) uint32 {
-	x := a.As16()
-	h := (uint32(x[15]) | uint32(x[14])<<8 | uint32(x[13])<<16) * 0x9E3779B1
-	e := &k.recentAddr[h>>(32-recentBits)]
-	if e.code != 0 && e.addr == a {
-		return e.code
-	}
-	code, ok := k.addr[a]
-	if !ok {
-		if k.addr == nil {
-			k.addr = map[netip.Addr]uint32{}
-		}
-		code = b.learn(k, b.text(f, r))
-		k.addr[a] = code
-	}
-	e.addr, e.code = a, code
-	return code
 }

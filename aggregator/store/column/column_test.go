@@ -12,14 +12,19 @@ import (
 // Every field of the table comes back as it went in, but for the one that is not kept.
 func TestRoundTrip(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	b := NewBuilder()
+	b := NewBuilder(0)
 	var want []flow.Record
+	var batch []*flow.Record
 	for i := range 3000 {
 		r := flowtest.Random(rng)
 		if i%3 == 0 {
 			r = flowtest.Sample(uint64(i))
 		}
-		b.Add(&r)
+		given := r
+		if batch = append(batch, &given); rng.IntN(50) == 0 || i == 2999 {
+			b.AddAll(batch)
+			batch = nil
+		}
 		if r.Has.Has(flow.FID) {
 			r.ID = flow.UUID{}
 			r.Has.Clear(flow.FID)
@@ -54,7 +59,7 @@ func TestRoundTrip(t *testing.T) {
 
 // Text that moved in memory, or another text at the same place, gets the right code.
 func TestTextCodes(t *testing.T) {
-	b := NewBuilder()
+	b := NewBuilder(0)
 	buf := []byte("aaaa")
 	for i := range 4096 {
 		buf[i%4] = byte('a' + i%7)
@@ -86,12 +91,12 @@ func BenchmarkAdd(b *testing.B) {
 		recs[i] = r
 	}
 	b.ReportAllocs()
-	bl := NewBuilder()
+	bl := NewBuilder(0)
 	n := 0
 	for b.Loop() {
 		bl.Add(&recs[n%len(recs)])
 		if n++; n%(1<<17) == 0 {
-			bl = NewBuilder()
+			bl = NewBuilder(0)
 		}
 	}
 }

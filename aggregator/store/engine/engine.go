@@ -106,10 +106,8 @@ func prepare(s *store.Store, req *Request, listing bool) (*run, error) {
 		Groups: !req.NoRollups && !listing && r.grouped(),
 		Folded: !req.NoRollups && !listing && r.every == 0,
 	})
-	b := column.NewBuilder()
-	for _, rec := range r.view.Live {
-		b.Add(rec)
-	}
+	b := column.NewBuilder(len(r.view.Live))
+	b.AddAll(r.view.Live)
 	r.live = b.Snapshot()
 	r.lists = make([]listed, r.units())
 	r.multi, r.over = make([][]multi, r.units()), make([][]override, r.units())

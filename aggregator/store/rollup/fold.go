@@ -50,19 +50,19 @@ func (b *builder) fold() error {
 	}
 	_, _, all := b.groupsOf(segment.Rows)
 	n := all.Rows
-	newest, mixed := o.newest(int32(n))
+	conns, of := o.conns(int32(n))
 	number := make([]int32, n) // of each row that is kept
 	b.into = make([]int32, n)
 	for i := range int32(n) {
 		number[i] = int32(len(b.kept))
-		if at, ok := o.found(newest, i); !ok || mixed[at] || newest[at] == i {
+		if c := of[i]; c < 0 || conns[c].mixed || conns[c].newest == i {
 			b.kept = append(b.kept, i)
 		}
 	}
 	for i := range int32(n) {
 		b.into[i] = number[i]
-		if at, ok := o.found(newest, i); ok && !mixed[at] {
-			b.into[i] = number[newest[at]]
+		if c := of[i]; c >= 0 && !conns[c].mixed {
+			b.into[i] = number[conns[c].newest]
 		}
 	}
 	if 10*len(b.kept) > 9*n { // hardly fewer
@@ -71,41 +71,38 @@ func (b *builder) fold() error {
 	return nil
 }
 
-// found is the connection of a row; false where the row has none.
-func (o *order) found(newest map[uint64]int32, i int32) (uint64, bool) {
-	c, ok := num(o.conn, i)
-	if ok {
-		_, ok = newest[c]
-	}
-	return c, ok
+// conn is a connection that may have several rows.
+type conn struct {
+	newest int32
+	mixed  bool // its rows do not agree about the start, from which a range tells whether it was opened in it
 }
 
-// newest finds the newest row of each connection, and those whose records do not agree
-// about the start, from which a range tells whether it was opened in it.
-func (o *order) newest(n int32) (newest map[uint64]int32, mixed map[uint64]bool) {
-	newest, mixed = map[uint64]int32{}, map[uint64]bool{}
+// conns finds the connections, and the number of each row's; below 0 where it has none.
+func (o *order) conns(n int32) (conns []conn, of []int32) {
+	of = make([]int32, n)
+	var x index
 	for i := range n {
-		c, ok := num(o.conn, i)
+		id, ok := num(o.conn, i)
 		if !ok {
+			of[i] = -1
 			continue
 		}
 		start, started := num(o.start, i)
-		was, known := newest[c]
-		if !started {
-			mixed[c] = true
-		}
+		at, known := x.of(id)
+		of[i] = at
 		if !known {
-			newest[c] = i
+			conns = append(conns, conn{newest: i, mixed: !started})
 			continue
 		}
-		if s, _ := num(o.start, was); s != start {
-			mixed[c] = true
+		c := &conns[at]
+		if s, _ := num(o.start, c.newest); !started || s != start {
+			c.mixed = true
 		}
-		if o.newer(i, was) {
-			newest[c] = i
+		if o.newer(i, c.newest) {
+			c.newest = i
 		}
 	}
-	return newest, mixed
+	return conns, of
 }
 
 // sums adds up a delta over the records of each connection that is kept.

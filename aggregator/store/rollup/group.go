@@ -163,17 +163,15 @@ func (k *keys) same(a, b int32) bool {
 
 // sum puts every row into its group.
 func (p *piece) sum(k *keys) {
-	byHash := make(map[uint64]int32, len(k.hash)/8)
+	var byHash index
 	for i := range int32(len(k.hash)) {
 		if k.minute[i] == 0 {
 			p.straddling = append(p.straddling, i)
 			continue
 		}
-		g, ok := byHash[k.hash[i]]
+		g, was := byHash.of(k.hash[i])
 		switch {
-		case !ok:
-			g = int32(len(p.rows))
-			byHash[k.hash[i]] = g
+		case !was:
 			p.open(k, i)
 		case !k.same(p.rows[g], i) || !p.room(k, g, i):
 			p.straddling = append(p.straddling, i)

@@ -47,8 +47,8 @@ type encoder struct {
 	body   []byte // levels and values
 	packed []byte // compressed
 	header bytes.Buffer
-	seen   map[uint64]int32 // the dictionary of numbers
-	dict   bool             // the column has one
+	seen   distinct // the dictionary of numbers
+	dict   bool     // the column has one
 }
 
 // column encodes rows of a field; nil is a column without a value.
@@ -70,9 +70,8 @@ func (e *encoder) column(f flow.FieldID, c *column.Column, rows int) (*chunk, er
 	case c.Codes != nil:
 		err = e.textDict(ch, c.Dict)
 	case physical(f) != format.Boolean:
-		if nums := e.distinct(c); nums != nil {
-			e.dict = true
-			err = e.numDict(ch, f, nums)
+		if e.dict = e.seen.read(c); e.dict {
+			err = e.numDict(ch, f, e.seen.list)
 		}
 	}
 	if err != nil {
@@ -86,35 +85,6 @@ func (e *encoder) column(f flow.FieldID, c *column.Column, rows int) (*chunk, er
 	}
 	ch.finish(f)
 	return ch, nil
-}
-
-// fewNumbers is up to how many distinct numbers a column gets a dictionary.
-const fewNumbers = 1 << 12
-
-// distinct gives the distinct numbers of a column in e.seen and as a list, or nil where
-// they are too many to be worth a dictionary.
-func (e *encoder) distinct(c *column.Column) []uint64 {
-	if e.seen == nil {
-		e.seen = make(map[uint64]int32, fewNumbers)
-	}
-	clear(e.seen)
-	list := []uint64{}
-	limit := min(fewNumbers, max(2, len(c.Nums)/8))
-	var last uint64
-	for i, v := range c.Nums {
-		if c.Has != nil && c.Has[i] == 0 || len(list) > 0 && v == last {
-			continue
-		}
-		last = v
-		if _, ok := e.seen[v]; !ok {
-			if len(list) == limit {
-				return nil
-			}
-			e.seen[v] = int32(len(list))
-			list = append(list, v)
-		}
-	}
-	return list
 }
 
 func (e *encoder) textDict(ch *chunk, dict []string) error {
@@ -248,7 +218,7 @@ func (e *encoder) numbers(f flow.FieldID, c *column.Column, from, to int) (enc f
 			}
 			bools[n>>3] |= byte(v&1) << (n & 7)
 		case e.dict:
-			codes = append(codes, e.seen[v])
+			codes = append(codes, e.seen.codes[from+i])
 		case wide:
 			n64 = append(n64, int64(v))
 		default:

@@ -14,7 +14,7 @@ import (
 )
 
 func blockOf(recs []flow.Record) *column.Block {
-	b := column.NewBuilder()
+	b := column.NewBuilder(0)
 	for i := range recs {
 		b.Add(&recs[i])
 	}
