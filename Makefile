@@ -41,7 +41,7 @@ test-fast: ## the tests that need no root and nothing installed
 	$(GO) test -short ./...
 
 .PHONY: lint
-lint: ## go vet and golangci-lint with gofumpt, pinned
+lint: ## builds for other systems, go vet, and golangci-lint with gofumpt, pinned
 	@bash test/lint.sh
 
 .PHONY: bench

@@ -9,14 +9,13 @@ import (
 	"syscall"
 
 	"github.com/weirnet/weir/internal/cli"
-	"github.com/weirnet/weir/internal/demo"
 )
 
 var version string // set by the linker
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := cli.Main(ctx, version, os.Args, demo.Command())
+	code := cli.Main(ctx, version, os.Args, extra()...)
 	stop()
 	os.Exit(code)
 }

@@ -14,9 +14,8 @@ import (
 
 	"github.com/weirnet/weir/aggregator/api"
 	"github.com/weirnet/weir/exporter/coverage"
-	"github.com/weirnet/weir/exporter/inspect"
 	"github.com/weirnet/weir/exporter/pressure"
-	"github.com/weirnet/weir/internal/config"
+	"github.com/weirnet/weir/internal/nearest"
 )
 
 // checkFor is the promise of `check node`: a look that hangs is given up.
@@ -86,7 +85,7 @@ func checkServer(ctx context.Context, env *Env, c *client, output string, names 
 		if slices.Contains(known, n) {
 			continue
 		}
-		if near := config.Nearest(n, known); near != "" {
+		if near := nearest.Word(n, known); near != "" {
 			return usagef("node %q is not known to the aggregator: did you mean %s?", n, near)
 		}
 		return fmt.Errorf("node %q is not known to the aggregator: is an agent running there, and is it not older than this weirctl?", n)
@@ -117,6 +116,9 @@ func coverageFoot(ctx context.Context, c *client) string {
 
 // lookAround inspects this node within checkFor.
 func lookAround(ctx context.Context, netns string) (coverage.Table, error) {
+	if hereIsNoNode != "" {
+		return coverage.Table{}, usagef("check node: %s: name a node, or give --server, to ask the aggregator", hereIsNoNode)
+	}
 	host, err := os.Hostname()
 	if err != nil {
 		return coverage.Table{}, fmt.Errorf("name of this node: %w", err)
@@ -125,12 +127,7 @@ func lookAround(ctx context.Context, netns string) (coverage.Table, error) {
 	defer cancel()
 	done := make(chan coverage.Table, 1)
 	go func() {
-		f := inspect.New(inspect.Options{Node: host, NetNS: netns}).Look(ctx)
-		t := coverage.Decide(&f)
-		if f.Denied == "" {
-			t.Pressure, _ = inspect.Pressure(ctx, netns) // what stands in the way is in the table
-		}
-		done <- t
+		done <- inspectHere(ctx, host, netns)
 	}()
 	select {
 	case t := <-done:

@@ -16,7 +16,7 @@ import (
 	"github.com/weirnet/weir/aggregator/api"
 	"github.com/weirnet/weir/api/query"
 	"github.com/weirnet/weir/internal/cluster"
-	"github.com/weirnet/weir/internal/config"
+	"github.com/weirnet/weir/internal/nearest"
 )
 
 var getOutputs = []string{"table", "json", "csv", "markdown"}
@@ -65,7 +65,7 @@ func getCommand(env *Env, c *client) *cobra.Command {
 }
 
 func oneOfArgs(what, got string, words []string) error {
-	if near := config.Nearest(got, words); near != "" {
+	if near := nearest.Word(got, words); near != "" {
 		return usagef("%s: %q is unknown: did you mean %s?", what, got, near)
 	}
 	return usagef("%s: %q is unknown: use %s", what, got, strings.Join(words, ", "))

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -243,7 +244,9 @@ func (o *observe) condition() (func(*flow.Record) bool, error) {
 	return query.Predicate(o.expr)
 }
 
-func isBrokenPipe(err error) bool { return errors.Is(err, os.ErrClosed) || errors.Is(err, errPipe) }
+func isBrokenPipe(err error) bool {
+	return errors.Is(err, os.ErrClosed) || slices.ContainsFunc(errPipes, func(e error) bool { return errors.Is(err, e) })
+}
 
 // fromServer prints the history, and then what comes. The stream is opened first, so
 // that nothing falls between the two; what both have is printed once.

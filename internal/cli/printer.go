@@ -8,17 +8,13 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 	"unicode/utf8"
 
 	"github.com/weirnet/weir/api/flow"
 )
 
-var (
-	outputs = []string{"compact", "table", "wide", "json", "jsonl", "csv", "markdown"}
-	errPipe = error(syscall.EPIPE)
-)
+var outputs = []string{"compact", "table", "wide", "json", "jsonl", "csv", "markdown"}
 
 // printer writes records in one of the output forms.
 type printer struct {

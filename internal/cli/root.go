@@ -20,7 +20,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/weirnet/weir/internal/config"
+	"github.com/weirnet/weir/internal/nearest"
 	"github.com/weirnet/weir/internal/version"
 )
 
@@ -91,7 +91,7 @@ func newRoot(env *Env, api *client, name string) *cobra.Command {
 			for _, c := range cmd.Commands() {
 				words = append(words, c.Name())
 			}
-			if near := config.Nearest(args[0], words); near != "" {
+			if near := nearest.Word(args[0], words); near != "" {
 				return usagef("unknown command %q: did you mean %s?", args[0], near)
 			}
 			return usagef("unknown command %q", args[0])
@@ -132,7 +132,7 @@ func flagError(cmd *cobra.Command, err error) error {
 		}
 		return usageError{err}
 	}
-	if near := config.Nearest(got, flagNames(cmd)); near != "" {
+	if near := nearest.Word(got, flagNames(cmd)); near != "" {
 		return usagef("unknown flag --%s: did you mean --%s?", got, near)
 	}
 	return usagef("unknown flag --%s", got)
@@ -152,5 +152,6 @@ func stdEnv(v version.Info, extra []*cobra.Command) Env {
 
 // Main runs weirctl on the process's own streams.
 func Main(ctx context.Context, linked string, args []string, extra ...*cobra.Command) int {
+	prepare(os.Stdout)
 	return Run(ctx, stdEnv(version.Get(linked), extra), args)
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weirnet/weir/internal/canary"
-	"github.com/weirnet/weir/internal/probe"
 )
 
 // errBroken is the end of a `verify` that found a hop that is not right.
@@ -84,6 +83,9 @@ const (
 )
 
 func (v *verify) run(ctx context.Context) error {
+	if hereIsNoNode != "" {
+		return usagef("verify: %s: run it on a node; --last shows what became of the runs of the agents", hereIsNoNode)
+	}
 	var addrs []netip.Addr
 	for _, s := range v.addresses {
 		a, err := netip.ParseAddr(s)
@@ -93,7 +95,7 @@ func (v *verify) run(ctx context.Context) error {
 		addrs = append(addrs, a)
 	}
 	began := time.Now()
-	sent, skipped, err := probe.Open(ctx, probe.Options{NetNS: v.netns, Addresses: addrs, Plan: v.plan(ctx)})
+	sent, skipped, err := openCanaries(ctx, v.netns, addrs, v.plan(ctx))
 	if err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}
@@ -135,15 +137,15 @@ func (v *verify) judge(ctx context.Context, sent []canary.Sent, until time.Time)
 // agentState is what verify reads of an agent's /debug/state.
 type agentState struct {
 	Canaries *canary.View `json:"canaries"`
-	Probe    probe.Plan   `json:"probe"`
+	Probe    probePlan    `json:"probe"`
 }
 
 // plan is which ways the agent's own canaries go. Without an agent that answers there
 // are none: the judgement will say that it does not.
-func (v *verify) plan(ctx context.Context) probe.Plan {
+func (v *verify) plan(ctx context.Context) probePlan {
 	var state agentState
 	if v.agent == "" || v.getAgent(ctx, &state) != nil {
-		return probe.Plan{}
+		return probePlan{}
 	}
 	return state.Probe
 }

@@ -8,7 +8,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"syscall"
 	"unsafe"
 )
 
@@ -41,8 +40,8 @@ func OpenBook(path string) (*Book, *Former, error) {
 		return nil, nil, fmt.Errorf("open the books: %w", err)
 	}
 	x := &box{f: f}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("open the books: %s is in use by another process: stop it, or use another directory", path), f.Close())
+	if err := lock(f); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("open the books: %s: %w", path, err), f.Close())
 	}
 	old := make([]byte, slotSize*(slots+1))
 	n, _ := f.ReadAt(old, 0) // a short or empty file holds fewer slots or none
@@ -50,7 +49,7 @@ func OpenBook(path string) (*Book, *Former, error) {
 	if err := errors.Join(f.Truncate(0), f.Truncate(int64(len(old)))); err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("open the books: %w", err), f.Close())
 	}
-	x.mem, err = syscall.Mmap(int(f.Fd()), 0, len(old), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
+	x.mem, err = mapped(f, len(old))
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("open the books: map %s: %w", path, err), f.Close())
 	}

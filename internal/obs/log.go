@@ -5,6 +5,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+
+	"golang.org/x/term"
 )
 
 // LogConfig says how a process logs.
@@ -42,11 +44,7 @@ func NewLogger(w io.Writer, c LogConfig) (*slog.Logger, error) {
 // IsTerminal reports whether w is a terminal.
 func IsTerminal(w any) bool {
 	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	_, err := winsize(f)
-	return err == nil
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // Width gives the columns of the terminal w, or 0 where it is none.
@@ -55,7 +53,7 @@ func Width(w any) int {
 	if !ok {
 		return 0
 	}
-	n, err := winsize(f)
+	n, _, err := term.GetSize(int(f.Fd()))
 	if err != nil {
 		return 0
 	}
