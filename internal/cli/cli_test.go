@@ -10,7 +10,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -34,7 +36,18 @@ func TestMain(m *testing.M) {
 	run := func() {
 		env := stdEnv(version.Info{Version: "v0.1.0", Go: "go1.26", Platform: "linux/amd64"}, nil)
 		env.Now = fixedNow
-		os.Exit(Run(context.Background(), env, os.Args))
+		if os.Getenv("WEIRCTL_TEST_FAULT") == "ask" { // where a question looks for its server
+			env.Getenv = func(name string) string {
+				if name == "WEIR_SERVER" {
+					panic("a fault for the test")
+				}
+				return os.Getenv(name)
+			}
+		}
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		code := Run(ctx, env, os.Args)
+		stop()
+		os.Exit(code)
 	}
 	testscript.Main(m, map[string]func(){"weirctl": run, "kubectl-weir": run})
 }

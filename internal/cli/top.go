@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -184,10 +185,19 @@ type looked struct {
 	sample *sample
 	err    error
 	id     int
+	fault  string // a panic, with where it was
 }
 
+// Screens of xterm (its control sequences, DECSET and DECRST): the alternate one without a
+// cursor, in which a line that is too wide, as one of wide letters may be, is cut and
+// does not push the others down.
+const (
+	enterScreen = "\x1b[?1049h\x1b[?25l\x1b[?7l"
+	leaveScreen = "\x1b[?7h\x1b[?25h\x1b[?1049l"
+)
+
 // live shows the model on a terminal until q, Ctrl-C or the end of ctx, and leaves the
-// terminal as it was.
+// terminal as it was, also where it dies of a fault of its own.
 func (o *top) live(ctx context.Context, m *topModel, in, out *os.File) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -195,9 +205,9 @@ func (o *top) live(ctx context.Context, m *topModel, in, out *os.File) error {
 	if err != nil {
 		return fmt.Errorf("set the terminal to raw mode: %w", err)
 	}
-	fmt.Fprint(out, "\x1b[?1049h\x1b[?25l") // alternate screen, no cursor (xterm's DECSET)
+	fmt.Fprint(out, enterScreen)
 	defer func() {
-		fmt.Fprint(out, "\x1b[?25h\x1b[?1049l")
+		fmt.Fprint(out, leaveScreen)
 		_ = xterm.Restore(int(in.Fd()), old) // the shell sets its own modes again too
 	}()
 	pieces := make(chan []byte)
@@ -209,11 +219,18 @@ func (o *top) live(ctx context.Context, m *topModel, in, out *os.File) error {
 		asking = true
 		id, cond, by, window := question, m.cond, m.by, m.window
 		go func() {
-			s, err := askTop(ctx, o.api, cond, by, window)
-			select {
-			case answers <- looked{s, err, id}:
-			case <-ctx.Done():
-			}
+			var l looked
+			defer func() {
+				if p := recover(); p != nil { // the loop has the terminal to restore
+					l.fault = fmt.Sprintf("%v\n%s", p, debug.Stack())
+				}
+				select {
+				case answers <- l:
+				case <-ctx.Done():
+				}
+			}()
+			l.id = id
+			l.sample, l.err = askTop(ctx, o.api, cond, by, window)
 		}()
 	}
 	put()
@@ -240,6 +257,9 @@ func (o *top) live(ctx context.Context, m *topModel, in, out *os.File) error {
 				}
 			}
 		case a := <-answers:
+			if a.fault != "" {
+				panic(a.fault)
+			}
 			if a.id != question { // of a question that was changed meanwhile
 				continue
 			}

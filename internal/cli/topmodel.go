@@ -47,7 +47,7 @@ const (
 	quit
 )
 
-const topHelp = "q quit  s sort  o order  g group  f filter  p pause  w window  arrows scroll  ? help"
+const topHelp = "q quit  s sort  o order  g group  f filter  p pause  w window  arrows scroll"
 
 // press takes a key.
 func (m *topModel) press(k key) effect {
@@ -232,13 +232,18 @@ func (m *topModel) table() []string {
 			widths[i] = max(widths[i], utf8.RuneCountInString(s))
 		}
 	}
+	shown := m.fit(widths)
 	var lines []string
 	for _, r := range rows {
 		var b strings.Builder
 		for i, s := range r {
+			if !shown[i] {
+				continue
+			}
 			if i > 0 {
 				b.WriteString("  ")
 			}
+			s = cut(s, widths[i])
 			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(s))
 			if i < len(m.by) {
 				b.WriteString(s + pad)
@@ -249,6 +254,47 @@ func (m *topModel) table() []string {
 		lines = append(lines, strings.TrimRight(b.String(), " "))
 	}
 	return lines
+}
+
+// fit makes a table as narrow as the screen: it cuts long names, leaves columns of numbers
+// out, the one that orders never, and then cuts the names further.
+func (m *topModel) fit(widths []int) (shown []bool) {
+	shown = make([]bool, len(widths))
+	for i := range shown {
+		shown[i] = true
+	}
+	over := func() int {
+		sum := -2
+		for i, w := range widths {
+			if shown[i] {
+				sum += w + 2
+			}
+		}
+		return sum - m.width
+	}
+	narrow := func(least int) {
+		for over() > 0 {
+			widest := 0
+			for i := range m.by {
+				if widths[i] > widths[widest] {
+					widest = i
+				}
+			}
+			if widths[widest] <= least {
+				return
+			}
+			widths[widest]--
+		}
+	}
+	if m.width <= 0 {
+		return shown
+	}
+	narrow(20)
+	for i := len(widths) - 1; i >= len(m.by) && over() > 0; i-- {
+		shown[i] = i-len(m.by) < len(topColumns) && topColumns[i-len(m.by)].metric == m.metric
+	}
+	narrow(8)
+	return shown
 }
 
 // view gives the lines of the screen, as many as it is high and none wider.
