@@ -122,7 +122,7 @@ func changed(f *Facts, m *mix) *Finding {
 	}
 	x := &Finding{
 		Cause: CauseRecentlyChanged, Claim: fmt.Sprintf("%d changes touched these ends in the last hour", len(f.Changes)),
-		Next: "see whether one of them explains it; /api/v1/changes has them all",
+		Next: "see whether one of them explains it",
 	}
 	if len(f.Changes) == 1 {
 		x.Claim = "one change touched these ends in the last hour"

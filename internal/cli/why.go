@@ -185,6 +185,11 @@ func (a *answer) printWhy(w *api.Why) error {
 		for i := range w.Changes {
 			fmt.Fprintf(&b, "  %s  %s\n", a.when(w.Changes[i].TimeMs), changeText(&w.Changes[i]))
 		}
+		first := time.UnixMilli(w.Changes[0].TimeMs)
+		if first.After(w.Since) {
+			first = w.Since
+		}
+		fmt.Fprintf(&b, "  all of the cluster: weirctl get changes --since %s --until %s\n", first.UTC().Format(time.RFC3339), w.Until.Format(time.RFC3339))
 	}
 	fmt.Fprintf(&b, "\nconnections: weirctl query %s --since %s --until %s\n", clean(shellQuote(w.Query)), w.Since.Format(time.RFC3339), w.Until.Format(time.RFC3339))
 	_, err := io.WriteString(a.env.Out, b.String())
