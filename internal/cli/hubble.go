@@ -50,7 +50,49 @@ func verdict(v string) (string, error) {
 
 const noIdentity = "there are no numeric identities: pods are picked by their labels"
 
-// hubbleFlags is what docs/hubble.md says of flags, beside the selectors.
+// identity says how to ask for what has a numeric or a reserved identity there.
+func identity(side string) func(string) string {
+	return func(v string) string {
+		kind, ok := reserved[strings.TrimPrefix(strings.ToLower(v), "reserved:")]
+		switch {
+		case !ok:
+			return "--" + strings.ReplaceAll(side, ".", "-") + "label app=NAME"
+		case side == "":
+			return fmt.Sprintf("'src.kind = %s or dst.kind = %[1]s'", kind)
+		}
+		return fmt.Sprintf("'%skind = %s'", map[string]string{"from.": "src.", "to.": "dst."}[side], kind)
+	}
+}
+
+// reserved are the identities of Cilium that have a name, as kinds of an end.
+var reserved = map[string]string{"world": "external", "world-ipv4": "external", "world-ipv6": "external", "host": "node", "remote-node": "node", "kube-apiserver": "node"}
+
+// hubbleOutputs are forms of output that have another name here.
+var hubbleOutputs = map[string]string{"dict": "wide", "jsonpb": "jsonl", "tab": "table"}
+
+// hubbleValue is a value of a selector as hubble has it: one that means the same, or an
+// error that says what to write.
+func hubbleValue(key, v string) (string, error) {
+	switch {
+	case strings.HasSuffix(key, "label"):
+		if rest, ok := strings.CutPrefix(v, "reserved:"); ok {
+			side := map[string]string{"from-label": "from.", "to-label": "to."}[key]
+			return "", errors.New("what is no pod has no labels: write " + identity(side)(rest))
+		}
+		return strings.TrimPrefix(v, "k8s:"), nil
+	case key != "protocol":
+	case strings.EqualFold(v, "dns"):
+		return "", errors.New("DNS is what a connection says, not its protocol: write 'has dns.query'")
+	case strings.EqualFold(v, "http"):
+		return "", errors.New("HTTP is what a connection says, not its protocol: write 'has http'")
+	case strings.EqualFold(v, "icmpv4"):
+		return "icmp", nil
+	}
+	return v, nil
+}
+
+// hubbleFlags are flags of hubble observe beside the selectors; docs/hubble.md has a line
+// with each.
 var hubbleFlags = []hubbleFlag{
 	{name: "verdict", doc: "forwarded or dropped (denied by a policy)", cond: verdict},
 	{name: "from-fqdn", doc: "client's name outside of the cluster; * stands for any text", cond: is("src.name")},
@@ -65,19 +107,19 @@ var hubbleFlags = []hubbleFlag{
 	{name: "from-service", why: "a Service dials nobody: name the workload behind it", equal: func(v string) string { return "--from-workload " + v[strings.LastIndex(v, "/")+1:] }},
 	{name: "from-cluster", why: "a record names the one cluster that it was seen in", equal: func(v string) string { return "--cluster " + v }},
 	{name: "to-cluster", why: "a record names the one cluster that it was seen in", equal: func(v string) string { return "--cluster " + v }},
-	{name: "identity", why: noIdentity, equal: always("--label app=NAME")},
-	{name: "from-identity", why: noIdentity, equal: always("--from-label app=NAME")},
-	{name: "to-identity", why: noIdentity, equal: always("--to-label app=NAME")},
+	{name: "identity", why: noIdentity, equal: identity("")},
+	{name: "from-identity", why: noIdentity, equal: identity("from.")},
+	{name: "to-identity", why: noIdentity, equal: identity("to.")},
 	{name: "drop-reason-desc", why: "a denied connection names its policy and rule", equal: always("'outcome = denied' -o wide")},
 	{name: "tcp-flags", why: "a row is a connection, not a packet", equal: tcpFlags},
-	{name: "type", why: "a row is a connection, not an event", equal: eventType},
+	{name: "type", short: "t", why: "a row is a connection, not an event", equal: eventType},
 	{name: "traffic-direction", why: "a row is a connection with both of its ends", equal: direction},
 	{name: "http-status", why: "HTTP is a text of the agents that look into it", equal: httpText(`.*\"http_status\":%s.*`)},
 	{name: "http-method", why: "HTTP is a text of the agents that look into it", equal: httpText(`.*\"http_method\":\"%s\".*`)},
 	{name: "http-path", why: "HTTP is a text of the agents that look into it", equal: httpText(`.*\"url\":\"%s.*`)},
 	{name: "http-url", why: "HTTP is a text of the agents that look into it", equal: httpText(`.*%s.*`)},
 	{name: "http-header", why: "headers are not recorded", equal: always("'has http'")},
-	{name: "node-label", why: "labels of nodes are not recorded, their zone is", equal: always("--zone ZONE")},
+	{name: "node-label", why: "labels of nodes are not recorded, their zone is", equal: zoneOf},
 	{name: "interface", why: "interfaces are not recorded", equal: always("--node-name NODE")},
 	{name: "encrypted", bare: true, why: "encryption of the path is not recorded", equal: always("'scope = cross_node'")},
 	{name: "unencrypted", bare: true, why: "encryption of the path is not recorded", equal: always("'scope = cross_node'")},
@@ -88,12 +130,18 @@ var hubbleFlags = []hubbleFlag{
 	{name: "denylist", why: "the condition is in Weir's language", equal: always("'not (ns = kube-system or port = 53)'")},
 	{name: "all", bare: true, why: "the history may be long: say how far back", equal: always("--since 24h")},
 	{name: "print-raw-filters", bare: true, why: "the filter is a condition of the language", equal: always("--print-query")},
-	{name: "field-mask", why: "columns are a stage of a query", equal: always("-o jsonl, or weirctl query '| fields src.pod, dst.pod, outcome'")},
-	{name: "experimental-field-mask", why: "columns are a stage of a query", equal: always("-o jsonl, or weirctl query '| fields src.pod, dst.pod, outcome'")},
-	{name: "ip-translation", bare: true, why: "names are always shown where they are known", equal: always("--numeric to see addresses")},
+	{name: "field-mask", why: "columns are a stage of a query", equal: always("weirctl query '| fields src.pod, dst.pod, outcome'")},
+	{name: "experimental-field-mask", why: "columns are a stage of a query", equal: always("weirctl query '| fields src.pod, dst.pod, outcome'")},
+	{name: "ip-translation", bare: true, why: "names are always shown where they are known", equal: always("--numeric")},
 	{name: "print-node-name", bare: true, why: "nodes are columns", equal: always("-o wide")},
 	{name: "print-policy-names", bare: true, why: "a denied connection always names its policy", equal: always("-o compact")},
 	{name: "time-format", why: "times are local, or UTC", equal: always("--utc")},
+	{name: "tls", bare: true, why: "TLS is what the address says", equal: always("--server https://HOST:PORT")},
+	{name: "tls-allow-insecure", bare: true, why: "a certificate is always checked", equal: always("--ca-file FILE")},
+	{name: "tls-ca-cert-files", why: "it has another name here", equal: always("--ca-file FILE")},
+	{name: "tls-client-cert-file", why: "it has another name here", equal: always("--cert-file FILE")},
+	{name: "tls-client-key-file", why: "it has another name here", equal: always("--key-file FILE")},
+	{name: "tls-server-name", why: "it has another name here", equal: always("--server-name NAME")},
 }
 
 func tcpFlags(v string) string {
@@ -106,6 +154,14 @@ func tcpFlags(v string) string {
 	return "'proto = tcp first = true'"
 }
 
+// zoneOf is the one label of a node that records have.
+func zoneOf(v string) string {
+	if zone, ok := strings.CutPrefix(v, "topology.kubernetes.io/zone="); ok && zone != "" {
+		return "--zone " + zone
+	}
+	return "--zone ZONE"
+}
+
 func eventType(v string) string {
 	kind, _, _ := strings.Cut(v, ":")
 	switch kind {
@@ -114,7 +170,7 @@ func eventType(v string) string {
 	case "l7":
 		return "'has dns.query or has http'"
 	}
-	return "'outcome != ok'"
+	return "'not outcome = denied'"
 }
 
 func direction(v string) string {

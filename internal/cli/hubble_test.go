@@ -1,51 +1,12 @@
 package cli
 
 import (
-	"os"
 	"strings"
 	"testing"
 
 	"github.com/weirnet/weir/api/query"
 	"github.com/weirnet/weir/internal/selector"
 )
-
-// TestHubbleFlags: each flag of hubble observe is a selector, a condition of the language,
-// or refused with arguments that observe takes.
-func TestHubbleFlags(t *testing.T) {
-	values := map[string]string{
-		"verdict": "DROPPED", "snat-ip": "10.0.0.0/24", "ipv4": "true", "ipv6": "true", "from-service": "shop/payments",
-		"http-status": "5.*", "tcp-flags": "SYN", "type": "drop", "traffic-direction": "ingress",
-	}
-	flags := observeCommandFlags()
-	for _, h := range hubbleFlags {
-		v := values[h.name]
-		if v == "" {
-			v = "*.example.com"
-		}
-		o := &observe{env: &Env{}}
-		err := hubbleTerm{o, &h}.Set(v)
-		if h.cond != nil {
-			if err != nil || len(o.aliases) != 1 {
-				t.Errorf("--%s %s: %v", h.name, v, err)
-			} else if _, err := o.aliasExpr(); err != nil {
-				t.Errorf("--%s %s: %v", h.name, v, err)
-			}
-			continue
-		}
-		if err == nil || !strings.Contains(err.Error(), ": write ") {
-			t.Errorf("--%s %s is not refused with what to write: %v", h.name, v, err)
-			continue
-		}
-		if instead := h.equal(v); instead[0] == '\'' {
-			text, _, _ := strings.Cut(instead[1:], "'")
-			if _, err := query.ParseExpr(text); err != nil {
-				t.Errorf("--%s %s: %s: %v", h.name, v, instead, err)
-			}
-		} else if name, _, _ := strings.Cut(strings.TrimLeft(instead, "-"), " "); len(name) > 1 && !flags[name] {
-			t.Errorf("--%s %s: there is no --%s", h.name, v, name)
-		}
-	}
-}
 
 func observeCommandFlags() map[string]bool {
 	all := map[string]bool{}
@@ -107,25 +68,6 @@ func TestSelectorsAreHubbles(t *testing.T) {
 	for _, k := range selector.Keys {
 		if !flags[k.Name] {
 			t.Errorf("there is no --%s", k.Name)
-		}
-	}
-}
-
-// TestDocsNameHubbleFlags: docs/cli.md says of each what is written here.
-func TestDocsNameHubbleFlags(t *testing.T) {
-	b, err := os.ReadFile("../../docs/cli.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, h := range hubbleFlags {
-		name := strings.TrimPrefix(strings.TrimPrefix(h.name, "from-"), "to-")
-		if !strings.Contains(string(b), "`--"+h.name) && (h.cond == nil || !strings.Contains(string(b), "`--"+name)) {
-			t.Errorf("docs/cli.md does not name --%s of hubble observe", h.name)
-		}
-	}
-	for _, name := range []string{"observe", "query", "top", "why", "findings", "map", "ledger", "check", "verify", "version", "completion"} {
-		if !strings.Contains(string(b), "`weirctl "+name) {
-			t.Errorf("docs/cli.md does not name weirctl %s", name)
 		}
 	}
 }

@@ -63,6 +63,10 @@ func (t term) Type() string   { return "value" }
 
 // Set compiles the value at once, so that its error names the flag.
 func (t term) Set(v string) error {
+	v, err := hubbleValue(t.key, v)
+	if err != nil {
+		return err
+	}
 	s := selector.Term{Key: t.key, Value: v, Not: t.o.not}
 	t.o.not = false
 	if _, err := selector.New([]selector.Term{s}); err != nil {
@@ -125,7 +129,7 @@ func observeCommand(env *Env, c *client) *cobra.Command {
 	f.BoolVar(&o.show, "print-query", false, "print the condition that the arguments stand for, and nothing else")
 	f.VarPF(notValue{o}, "not", "", "turn the next selector around").NoOptDefVal = "true"
 	for _, k := range selector.Keys {
-		f.Var(term{o, k.Name}, k.Name, k.Doc)
+		f.VarP(term{o, k.Name}, k.Name, map[string]string{"namespace": "n", "label": "l"}[k.Name], k.Doc)
 	}
 	bindHubble(f, o)
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp))
@@ -155,6 +159,9 @@ func noArgs(cmd *cobra.Command, args []string) error {
 }
 
 func (o *observe) run(cmd *cobra.Command) error {
+	if x := hubbleOutputs[o.output]; x != "" {
+		return usagef("--output: %q has another name here: write -o %s", o.output, x)
+	}
 	if err := oneOf("output", o.output, outputs...); err != nil {
 		return err
 	}
