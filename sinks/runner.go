@@ -409,8 +409,8 @@ func (r *Runner) write(ctx context.Context, pos uint64, batch []flow.Record) boo
 		if ctx.Err() != nil {
 			return false
 		}
-		if try == 0 {
-			r.log.Warn("sink failed, trying again", "records", len(batch), "error", err)
+		if try&(try+1) == 0 { // 0, 1, 3, 7, ...: what keeps it from working may be another thing now
+			r.log.Warn("sink failed, trying again", "records", len(batch), "tries", try+1, "error", err)
 		}
 		r.m.failing.Store(true)
 		// Full jitter on the upper half: pauses grow, and instances do not march in step.

@@ -28,13 +28,20 @@ type Kafka struct {
 // are lines of server.properties.
 func StartKafka(t testing.TB, properties ...string) *Kafka {
 	t.Helper()
+	return StartKafkaBehind(t, nil, properties...)
+}
+
+// StartKafkaBehind starts one that has a listener more, behind front: who asks there for
+// brokers gets front's address.
+func StartKafkaBehind(t testing.TB, front *Front, properties ...string) *Kafka {
+	t.Helper()
 	NeedTool(t, "java")
 	k := &Kafka{process: process{name: "Kafka"}, Dir: t.TempDir(), CA: NewCA(t), User: "weir", Password: "weir-secret"}
 	libs := Cache(t, "Kafka's broker", "kafka", "libs")
-	ports := FreePorts(t, 4)
+	ports := FreePorts(t, 5)
 	k.Plain, k.SSL, k.SASL = fmt.Sprint("127.0.0.1:", ports[0]), fmt.Sprint("localhost:", ports[1]), fmt.Sprint("localhost:", ports[2])
 	k.Certificate(t, time.Now().Add(24*time.Hour))
-	k.write(t, ports, properties)
+	k.write(t, ports, front, properties)
 	format := k.java(libs, "kafka.tools.StorageTool", "format", "-t", clusterID(), "-c", k.path("server.properties"),
 		"--add-scram", "SCRAM-SHA-256=[name="+k.User+",password="+k.Password+"]", "--add-scram", "SCRAM-SHA-512=[name="+k.User+",password="+k.Password+"]")
 	if out, err := format.CombinedOutput(); err != nil {
@@ -88,16 +95,22 @@ func clusterID() string {
 	return strings.TrimRight(base64.URLEncoding.EncodeToString(b[:]), "=")
 }
 
-func (k *Kafka) write(t testing.TB, ports []int, properties []string) {
+func (k *Kafka) write(t testing.TB, ports []int, front *Front, properties []string) {
 	t.Helper()
+	more, advertised := "", ""
+	if front != nil {
+		behind := fmt.Sprint("127.0.0.1:", ports[4])
+		front.To(behind)
+		more, advertised = ",FRONT://"+behind, ",FRONT://"+front.Addr
+	}
 	const jaas = "org.apache.kafka.common.security"
 	controller := fmt.Sprint("127.0.0.1:", ports[3])
 	lines := append([]string{
 		"process.roles=broker,controller", "node.id=1", "controller.quorum.voters=1@" + controller,
 		"controller.listener.names=CONTROLLER", "inter.broker.listener.name=PLAINTEXT",
-		fmt.Sprintf("listeners=PLAINTEXT://%s,SSL://127.0.0.1:%d,SASL_SSL://127.0.0.1:%d,CONTROLLER://%s", k.Plain, ports[1], ports[2], controller),
-		fmt.Sprintf("advertised.listeners=PLAINTEXT://%s,SSL://%s,SASL_SSL://%s", k.Plain, k.SSL, k.SASL),
-		"listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT",
+		fmt.Sprintf("listeners=PLAINTEXT://%s,SSL://127.0.0.1:%d,SASL_SSL://127.0.0.1:%d,CONTROLLER://%s%s", k.Plain, ports[1], ports[2], controller, more),
+		fmt.Sprintf("advertised.listeners=PLAINTEXT://%s,SSL://%s,SASL_SSL://%s%s", k.Plain, k.SSL, k.SASL, advertised),
+		"listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT,FRONT:PLAINTEXT",
 		"log.dirs=" + k.path("data"),
 		"ssl.keystore.type=PEM", "ssl.keystore.location=" + k.path("broker.pem"),
 		"ssl.truststore.type=PEM", "ssl.truststore.location=" + k.CA.File,

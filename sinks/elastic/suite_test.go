@@ -14,11 +14,33 @@ import (
 	"github.com/weirnet/weir/internal/testenv"
 	"github.com/weirnet/weir/sinks"
 	"github.com/weirnet/weir/sinks/elastic"
+	"github.com/weirnet/weir/sinks/remote"
 	"github.com/weirnet/weir/sinks/sinktest"
 )
 
 // kind is what the suite of all sinks needs; an address is URL/FORMAT/INDEX.
 func kind(srv *testenv.Search, format string) sinktest.Kind {
+	target := func(t *testing.T) sinktest.Target {
+		t.Helper()
+		index := "suite-" + strings.ToLower(rand.Text())
+		g := sinktest.Target{Address: srv.URL + "/" + format + "/" + index, Dir: t.TempDir()}
+		if format == elastic.FormatMinutes {
+			g.Count = func(t *testing.T) uint64 {
+				t.Helper()
+				var n uint64
+				for _, s := range sumsIn(t, srv.URL, index) {
+					n += s.Connections
+				}
+				return n
+			}
+		} else {
+			g.Stored = func(t *testing.T) []uint64 {
+				t.Helper()
+				return numbers(t, srv.URL, index)
+			}
+		}
+		return g
+	}
 	return sinktest.Kind{
 		Make: func(address, dir string) (sinks.Sink, error) {
 			parts := strings.Split(address, "/")
@@ -27,27 +49,7 @@ func kind(srv *testenv.Search, format string) sinktest.Kind {
 			cfg.Format, cfg.Dir = parts[n-2], filepath.Join(dir, "sums")
 			return elastic.New(cfg, nil, nil)
 		},
-		New: func(t *testing.T) sinktest.Target {
-			t.Helper()
-			index := "suite-" + strings.ToLower(rand.Text())
-			g := sinktest.Target{Address: srv.URL + "/" + format + "/" + index, Dir: t.TempDir()}
-			if format == elastic.FormatMinutes {
-				g.Count = func(t *testing.T) uint64 {
-					t.Helper()
-					var n uint64
-					for _, s := range sumsIn(t, srv.URL, index) {
-						n += s.Connections
-					}
-					return n
-				}
-			} else {
-				g.Stored = func(t *testing.T) []uint64 {
-					t.Helper()
-					return numbers(t, srv.URL, index)
-				}
-			}
-			return g
-		},
+		New: target,
 		Poison: func(r *flow.Record) string {
 			r.SetBytesDelta(math.MaxUint64)
 			return elastic.LostPoisoned
@@ -57,6 +59,15 @@ func kind(srv *testenv.Search, format string) sinktest.Kind {
 			cfg := config("http://"+testenv.Deaf(t), "none")
 			cfg.Format, cfg.Dir = format, t.TempDir()
 			return newSink(t, cfg)
+		},
+		Mutual: func(t *testing.T, front *testenv.Front, client remote.TLS) (sinktest.Target, sinks.Sink) {
+			t.Helper()
+			front.To(strings.TrimPrefix(srv.URL, "http://"))
+			g := target(t)
+			cfg := config("https://"+front.Addr, g.Address[strings.LastIndexByte(g.Address, '/')+1:])
+			cfg.Format, cfg.Dir = format, filepath.Join(g.Dir, "sums")
+			cfg.CAFile, cfg.CertFile, cfg.KeyFile = client.CA, client.Cert, client.Key
+			return g, newSink(t, cfg)
 		},
 	}
 }

@@ -3,24 +3,23 @@ package ipfix
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/weirnet/weir/internal/limitfile"
+	"github.com/weirnet/weir/sinks/remote"
 )
 
 // connection is one transport session.
 type connection struct {
 	net.Conn
-	tcp    *net.TCPConn // nil over UDP
-	closed atomic.Bool  // the collector ended it
+	tcp   *net.TCPConn  // nil over UDP
+	ended chan struct{} // closed when the collector ended it
+	why   error         // how, once ended is closed; nil for in good order
 }
 
 func dial(ctx context.Context, cfg *Config) (*connection, error) {
@@ -35,56 +34,97 @@ func dial(ctx context.Context, cfg *Config) (*connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &connection{Conn: raw}
+	c := &connection{Conn: raw, ended: make(chan struct{})}
 	c.tcp, _ = raw.(*net.TCPConn)
 	if cfg.Protocol == "tls" {
-		tc, err := tlsConfig(cfg)
-		if err != nil {
-			return nil, errors.Join(err, raw.Close())
-		}
-		t := tls.Client(raw, tc)
-		if err := t.HandshakeContext(ctx); err != nil {
+		if err := c.secure(ctx, cfg); err != nil {
 			return nil, errors.Join(fmt.Errorf("tls: %w", err), raw.Close())
 		}
-		c.Conn = t
+		return c, nil
 	}
-	if c.tcp != nil {
-		// A collector sends nothing; reading is how its end is noticed.
-		go func() {
-			_, _ = io.Copy(io.Discard, c.Conn) // ends with the connection, in whatever way
-			c.closed.Store(true)
-		}()
-	}
+	c.listen()
 	return c, nil
 }
 
-func tlsConfig(cfg *Config) (*tls.Config, error) {
-	tc := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: cfg.ServerName}
+// listen notices the connection's end: a collector sends nothing.
+func (c *connection) listen() {
+	if c.tcp == nil {
+		return
+	}
+	go func() {
+		_, c.why = io.Copy(io.Discard, c.Conn) // ends with the connection, in whatever way
+		close(c.ended)
+	}()
+}
+
+// ticketWait is how long a collector that gives no session tickets holds up a connection.
+const ticketWait = time.Second
+
+// secure makes the session one of TLS that the collector takes part in. With TLS 1.3 the
+// client's side of a handshake is over before the collector has looked at the client's
+// certificate, and its kernel would acknowledge records that it is about to refuse. What
+// it sends first once the certificate is good is a session ticket (RFC 8446, 4.6.1).
+func (c *connection) secure(ctx context.Context, cfg *Config) error {
+	tc, err := cfg.tls().Config()
+	if err != nil {
+		return err
+	}
 	if tc.ServerName == "" {
 		tc.ServerName, _, _ = net.SplitHostPort(cfg.Address) // Validate asked it
 	}
-	if cfg.CAFile != "" {
-		pem, err := limitfile.Read(cfg.CAFile, 4<<20)
-		if err != nil {
-			return nil, fmt.Errorf("caFile: %w", err)
-		}
-		tc.RootCAs = x509.NewCertPool()
-		if !tc.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("caFile: %s holds no certificate in PEM", cfg.CAFile)
-		}
+	taken := make(tickets, 1)
+	tc.ClientSessionCache = taken
+	t := tls.Client(c.Conn, tc)
+	if err := t.HandshakeContext(ctx); err != nil {
+		return err
 	}
-	if cfg.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(cfg.CertFile, cfg.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("certFile %s, keyFile %s: %w", cfg.CertFile, cfg.KeyFile, err)
-		}
-		tc.Certificates = []tls.Certificate{pair}
+	c.Conn = t
+	c.listen()
+	if t.ConnectionState().Version < tls.VersionTLS13 {
+		return nil
 	}
-	return tc, nil
+	wait := time.NewTimer(ticketWait)
+	defer wait.Stop()
+	select {
+	case <-taken:
+	case <-wait.C:
+	case <-c.ended:
+		if c.why == nil {
+			c.why = io.EOF
+		}
+		return fmt.Errorf("the collector ended the session behind the handshake: does it know the CA of certFile, or ask for one? %w", c.why)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
+}
+
+// tickets is a cache of sessions that tells of a ticket and keeps none: a session that was
+// resumed would not show a renewed certificate.
+type tickets chan struct{}
+
+func (tickets) Get(string) (*tls.ClientSessionState, bool) { return nil, false }
+
+func (t tickets) Put(string, *tls.ClientSessionState) {
+	select {
+	case t <- struct{}{}:
+	default:
+	}
+}
+
+func (c *Config) tls() remote.TLS {
+	return remote.TLS{On: true, CA: c.CAFile, Cert: c.CertFile, Key: c.KeyFile, ServerName: c.ServerName}
 }
 
 // broken reports that the collector has ended the connection.
-func (c *connection) broken() bool { return c.closed.Load() }
+func (c *connection) broken() bool {
+	select {
+	case <-c.ended:
+		return true
+	default:
+		return false
+	}
+}
 
 var errClosed = errors.New("collector closed the connection before it had all of the batch")
 

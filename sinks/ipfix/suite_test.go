@@ -6,7 +6,9 @@ import (
 	"time"
 
 	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/internal/testenv"
 	"github.com/weirnet/weir/sinks"
+	"github.com/weirnet/weir/sinks/remote"
 	"github.com/weirnet/weir/sinks/sinktest"
 )
 
@@ -20,25 +22,26 @@ func suite() sinktest.Kind {
 		c.Name, c.Address, c.Protocol, c.Template = "ipfix", address, "tcp", "weir"
 		return New(c, nil, nil)
 	}
-	return sinktest.Kind{
-		Make: func(address, _ string) (sinks.Sink, error) { return open(address) },
-		New: func(t *testing.T) sinktest.Target {
+	target := func(t *testing.T) sinktest.Target {
+		t.Helper()
+		ln := tcpListener(t)
+		c := listen(t, ln)
+		return sinktest.Target{Address: ln.Addr().String(), Dir: t.TempDir(), Stored: func(t *testing.T) (list []uint64) {
 			t.Helper()
-			ln := tcpListener(t)
-			c := listen(t, ln)
-			return sinktest.Target{Address: ln.Addr().String(), Dir: t.TempDir(), Stored: func(t *testing.T) (list []uint64) {
-				t.Helper()
-				// Its kernel has all; the collector is done when nothing more comes.
-				for n := -1; n != len(c.got()); {
-					n = len(c.got())
-					time.Sleep(time.Second)
-				}
-				for _, r := range c.got() {
-					list = append(list, sinktest.Number(t, r.EgressName))
-				}
-				return list
-			}}
-		},
+			// Its kernel has all; the collector is done when nothing more comes.
+			for n := -1; n != len(c.got()); {
+				n = len(c.got())
+				time.Sleep(time.Second)
+			}
+			for _, r := range c.got() {
+				list = append(list, sinktest.Number(t, r.EgressName))
+			}
+			return list
+		}}
+	}
+	return sinktest.Kind{
+		Make:           func(address, _ string) (sinks.Sink, error) { return open(address) },
+		New:            target,
 		AgainAfterKill: true, AgainAfterFailure: true,
 		Poison: func(r *flow.Record) string {
 			r.SetHTTPVals(strings.Repeat("x", 70_000))
@@ -52,6 +55,15 @@ func suite() sinktest.Kind {
 				t.Fatal(err)
 			}
 			return s
+		},
+		Mutual: func(t *testing.T, front *testenv.Front, client remote.TLS) (sinktest.Target, sinks.Sink) {
+			t.Helper()
+			g := target(t)
+			front.To(g.Address)
+			c := DefaultConfig()
+			c.Address, c.Protocol, c.Template = front.Addr, "tls", "weir"
+			c.CAFile, c.CertFile, c.KeyFile = client.CA, client.Cert, client.Key
+			return g, newSink(t, c)
 		},
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/weirnet/weir/internal/testenv"
 	"github.com/weirnet/weir/sinks"
 	"github.com/weirnet/weir/sinks/kafka"
+	"github.com/weirnet/weir/sinks/remote"
 	"github.com/weirnet/weir/sinks/sinktest"
 )
 
@@ -154,19 +155,7 @@ func kind(k *testenv.Kafka) sinktest.Kind {
 			broker, topic, _ := strings.Cut(address, "/")
 			return kafka.New(config(broker, topic), nil)
 		},
-		New: func(t *testing.T) sinktest.Target {
-			t.Helper()
-			topic := makeTopic(t, k, strings.Map(func(r rune) rune {
-				if r == '/' || r == '#' {
-					return '-'
-				}
-				return r
-			}, t.Name()+rand.Text()), nil)
-			return sinktest.Target{Address: k.Plain + "/" + topic, Dir: t.TempDir(), Stored: func(t *testing.T) []uint64 {
-				t.Helper()
-				return ids(t, readAll(t, k, topic))
-			}}
-		},
+		New:            func(t *testing.T) sinktest.Target { t.Helper(); return target(t, k) },
 		AgainAfterKill: true,
 		Poison: func(r *flow.Record) string {
 			r.SetHTTPVals(randomText(2 << 20))
@@ -176,7 +165,29 @@ func kind(k *testenv.Kafka) sinktest.Kind {
 			t.Helper()
 			return newSink(t, config(testenv.Deaf(t), "flows"))
 		},
+		Mutual: func(t *testing.T, front *testenv.Front, client remote.TLS) (sinktest.Target, sinks.Sink) {
+			t.Helper()
+			k := testenv.StartKafkaBehind(t, front)
+			g := target(t, k)
+			c := config(front.Addr, topicOf(g))
+			c.TLS, c.Timeout = client, time.Second
+			return g, newSink(t, c)
+		},
 	}
+}
+
+func target(t *testing.T, k *testenv.Kafka) sinktest.Target {
+	t.Helper()
+	topic := makeTopic(t, k, strings.Map(func(r rune) rune {
+		if r == '/' || r == '#' {
+			return '-'
+		}
+		return r
+	}, t.Name()+rand.Text()), nil)
+	return sinktest.Target{Address: k.Plain + "/" + topic, Dir: t.TempDir(), Stored: func(t *testing.T) []uint64 {
+		t.Helper()
+		return ids(t, readAll(t, k, topic))
+	}}
 }
 
 // randomText does not become smaller by compression.

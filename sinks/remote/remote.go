@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/weirnet/weir/internal/limitfile"
 )
@@ -108,6 +109,9 @@ func (t TLS) Config() (*tls.Config, error) {
 		pair, err := tls.LoadX509KeyPair(t.Cert, t.Key)
 		if err != nil {
 			return nil, fmt.Errorf("cert %s, key %s: %w", t.Cert, t.Key, err)
+		}
+		if pair.Leaf != nil && time.Now().After(pair.Leaf.NotAfter) {
+			return nil, fmt.Errorf("cert %s expired at %s: renew it, it is read at each connect", t.Cert, pair.Leaf.NotAfter.UTC().Format(time.RFC3339))
 		}
 		tc.Certificates = []tls.Certificate{pair}
 	}

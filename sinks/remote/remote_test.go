@@ -5,7 +5,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/weirnet/weir/internal/testenv"
 	"github.com/weirnet/weir/sinks/remote"
 )
 
@@ -61,6 +63,11 @@ func TestTLS(t *testing.T) {
 		if _, err := c.Config(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Config: %v, want %s", err, want)
 		}
+	}
+	old := remote.TLS{On: true}
+	old.Cert, old.Key = testenv.NewCA(t).Issue(t, t.TempDir(), "old", time.Date(2025, 1, 2, 3, 4, 5, 0, time.UTC))
+	if _, err := old.Config(); err == nil || err.Error() != "cert "+old.Cert+" expired at 2025-01-02T03:04:05Z: renew it, it is read at each connect" {
+		t.Errorf("Config: %v", err)
 	}
 	for want, c := range map[string]remote.TLS{
 		"cert, key: give both": {On: true, Cert: "a"},

@@ -254,6 +254,20 @@ func kind(srv *testenv.S3, format string) sinktest.Kind {
 			a := address{"http://" + testenv.Deaf(t), "a", "b", "flows", "parquet", false}
 			return newSink(t, a.config(t), "spool")
 		},
+		Mutual: func(t *testing.T, front *testenv.Front, client remote.TLS) (sinktest.Target, sinks.Sink) {
+			t.Helper()
+			front.To(strings.TrimPrefix(srv.URL, "http://"))
+			a := makeBucket(t, srv, format)
+			g := target(t, srv, a)
+			a.URL = "https://" + front.Addr
+			c := a.config(t)
+			c.TLS, c.MaxRecords, c.Interval = client, 1000, time.Second
+			s, err := s3.New(c, nil, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return g, s
+		},
 	}
 }
 

@@ -20,7 +20,9 @@ import (
 	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/api/flow/flowtest"
 	"github.com/weirnet/weir/internal/ledger"
+	"github.com/weirnet/weir/internal/testenv"
 	"github.com/weirnet/weir/sinks"
+	"github.com/weirnet/weir/sinks/remote"
 )
 
 // Target is one kind of sink over one destination. Each subtest gets its own.
@@ -56,6 +58,9 @@ type Kind struct {
 	// Unreachable makes a sink whose destination never answers; nil where it is a file or
 	// this process.
 	Unreachable func(t *testing.T) sinks.Sink
+	// Mutual makes a sink over a new destination, behind a server that takes only clients
+	// with a certificate: it calls front.To. Nil where there is no server.
+	Mutual func(t *testing.T, front *testenv.Front, client remote.TLS) (Target, sinks.Sink)
 }
 
 // Run holds a kind to everything.
@@ -72,6 +77,9 @@ func Run(t *testing.T, k Kind) {
 	}
 	if k.Poison != nil {
 		t.Run("poison", k.poison)
+	}
+	if k.Mutual != nil {
+		t.Run("certificates", k.certificates)
 	}
 	if !k.Volatile {
 		t.Run("close", k.close)
