@@ -2,8 +2,11 @@ package api
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/subtle"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -22,6 +25,9 @@ type Caller struct {
 	// Namespaces, and of their other end the namespace and the Service only.
 	All        bool
 	Namespaces []string
+	// Peer says that he is another aggregator, which asks for its own callers: their limits
+	// hold there.
+	Peer bool
 }
 
 // Visible is the caller's part of the flows; nil for all of them.
@@ -59,7 +65,7 @@ func (s *Server) authenticate(r *http.Request) (*Caller, error) {
 		return &Caller{Name: "local", All: true}, nil
 	}
 	if (s.Auth == AuthMTLS || s.Auth == AuthAny) && r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
-		return &Caller{Name: r.TLS.VerifiedChains[0][0].Subject.CommonName, All: true}, nil
+		return &Caller{Name: r.TLS.VerifiedChains[0][0].Subject.CommonName, All: true, Peer: forPeer(r) && s.peer(r, "")}, nil
 	}
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !ok || token == "" || s.Auth != AuthToken && s.Auth != AuthAny {
@@ -67,6 +73,7 @@ func (s *Server) authenticate(r *http.Request) (*Caller, error) {
 	}
 	if s.Tokens != nil {
 		if c := s.Tokens.caller(token); c != nil {
+			c.Peer = c.All && forPeer(r) && s.peer(r, token)
 			return c, nil
 		}
 	}
@@ -81,6 +88,34 @@ func (s *Server) authenticate(r *http.Request) (*Caller, error) {
 		return nil, errNobody
 	}
 	return c, nil
+}
+
+// peer reports whether one who sees everything is another aggregator: by the token that
+// this one shows to those, or by a certificate for one of the hosts in api.peers.
+func (s *Server) peer(r *http.Request, token string) bool {
+	for i := range s.Peers {
+		p := &s.Peers[i]
+		if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+			host, _, err := net.SplitHostPort(p.Name)
+			if err == nil && r.TLS.VerifiedChains[0][0].VerifyHostname(host) == nil {
+				return true
+			}
+		}
+		if token == "" || p.Token == nil {
+			continue
+		}
+		own, err := p.Token()
+		a, b := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(own))
+		if err == nil && subtle.ConstantTimeCompare(a[:], b[:]) == 1 {
+			return true
+		}
+	}
+	return false
+}
+
+// forPeer reports whether a request asks for a part of an answer for another aggregator.
+func forPeer(r *http.Request) bool {
+	return strings.HasPrefix(r.Header.Get("Accept"), "application/vnd.weir.part+")
 }
 
 // CallerLimits bound what one caller may do; a token of the file, a user of the
@@ -140,6 +175,9 @@ func (u *usage) of(name string, l CallerLimits, now time.Time) *used {
 
 // pace refuses a request of a caller who asks too often.
 func (s *Server) pace(w http.ResponseWriter, c *Caller) bool {
+	if c.Peer {
+		return true
+	}
 	now := time.Now()
 	u := s.usage.of(c.Name, s.Caller, now)
 	if u != nil && u.rate.AllowN(now, 1) {

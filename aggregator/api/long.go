@@ -101,14 +101,15 @@ func (s *Server) fromLong(ctx context.Context, a *query.Answer) (missing []query
 			return nil, false, nil // nothing older is there either
 		}
 		b := a.Fresh()
-		if err = s.askLong(ctx, b); err == nil {
+		err = s.askLong(ctx, b)
+		if _, ok := query.Ended(err); ok {
 			s.Stats.LongQueries.Add(1)
 			s.noteLong(b, at)
 			*a = *b
-			return nil, true, nil
+			return nil, true, err
 		}
-		if errors.Is(err, query.ErrGroups) || ctx.Err() != nil {
-			return nil, false, err // the query's own fault, or nobody waits any more
+		if errors.Is(err, query.ErrGroups) || ctx.Err() != nil || a.Streams() && a.Emitted() > 0 {
+			return nil, false, err // the query's own fault, or nobody waits any more, or rows were told already
 		}
 		s.longBegins.failed(err, time.Now())
 	}

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/weirnet/weir/api/flow"
@@ -28,19 +26,22 @@ type Engine interface {
 type QueryLimits struct {
 	Timeout time.Duration // of one query
 	AtOnce  int           // queries that run at once; one more is refused
+	Exports int           // lists of more than Answer.Rows rows that are sent at once
+	Export  time.Duration // of one of them
+	Stall   time.Duration // a client that takes nothing of an answer for so long is cut off
 	Answer  query.Limits
 }
 
-// DefaultQueryLimits are half a minute and four queries at once.
+// DefaultQueryLimits are half a minute and four queries at once, and two lists of ten.
 func DefaultQueryLimits() QueryLimits {
-	return QueryLimits{Timeout: 30 * time.Second, AtOnce: 4, Answer: query.DefaultLimits()}
+	return QueryLimits{Timeout: 30 * time.Second, AtOnce: 4, Exports: 2, Export: 10 * time.Minute, Stall: writeTimeout, Answer: query.DefaultLimits()}
 }
 
 // asked is a request for an answer.
 type asked struct {
 	query        *query.Query
 	since, until int64
-	limit        int
+	limit        int // rows; 0 for all, -1 where none is given
 	visible      *flow.Visibility
 	part         bool // for another aggregator: what it has itself, to merge
 }
@@ -58,7 +59,10 @@ type Head struct {
 type Tail struct {
 	End     bool            `json:"end"`
 	Rows    int             `json:"rows"`
-	Cut     bool            `json:"cut,omitempty"` // there are more rows than the limit
+	Cut     bool            `json:"cut,omitempty"`    // there are more rows
+	Why     string          `json:"why,omitempty"`    // of what was cut
+	Failed  bool            `json:"failed,omitempty"` // it was cut because the search came to no end
+	Notes   []string        `json:"notes,omitempty"`  // of a list that is sent as it is found; else they stand in the head
 	Scanned query.Scanned   `json:"scanned"`
 	TookMs  float64         `json:"took_ms"`
 	Partial []query.Missing `json:"partial,omitempty"`
@@ -81,9 +85,6 @@ const maxBody = 64 << 10
 
 // askedParams are what parseAsked reads; the last two are for aggregators.
 const askedParams = "q since until limit -part -visible*"
-
-// partMedia tells a part of an answer, for another aggregator, from an answer.
-const partMedia = "application/vnd.weir.part+json"
 
 // parseAsked reads q, since, until and limit of a URL or a form.
 func (s *Server) parseAsked(r *http.Request, now time.Time) (a asked, err error) {
@@ -110,9 +111,10 @@ func (s *Server) parseAsked(r *http.Request, now time.Time) (a asked, err error)
 	if a.since, a.until, err = parseRange(v, now); err != nil {
 		return a, err
 	}
+	a.limit = -1
 	if t := v.Get("limit"); t != "" {
-		if a.limit, err = strconv.Atoi(t); err != nil || a.limit < 1 || a.limit > s.Limits.Answer.Rows {
-			return a, fmt.Errorf("limit: %q is no number of rows from 1 to %d", t, s.Limits.Answer.Rows)
+		if a.limit, err = strconv.Atoi(t); err != nil || a.limit < 0 {
+			return a, fmt.Errorf("limit: %q is no number of rows: give 1 or more, or 0 for all", t)
 		}
 	}
 	if t := v.Get("part"); t != "" {
@@ -120,9 +122,17 @@ func (s *Server) parseAsked(r *http.Request, now time.Time) (a asked, err error)
 			return a, fmt.Errorf("part: %q is neither true nor false", t)
 		}
 	}
-	a.visible, err = visible(r, v["visible"], a.part)
-	return a, err
+	if a.visible, err = visible(r, v["visible"], a.part); err != nil {
+		return a, err
+	}
+	if s.beyond(a.limit) && a.form(r) == jsonMedia {
+		return a, fmt.Errorf("limit: an answer in one object has at most %d rows: ask for them as lines, with Accept: %s or %s", s.Limits.Answer.Rows, linesMedia, csvMedia)
+	}
+	return a, nil
 }
+
+// beyond reports whether a limit allows more rows than an answer may hold.
+func (s *Server) beyond(limit int) bool { return limit == 0 || limit > s.Limits.Answer.Rows }
 
 // parseRange reads since (an hour ago) and until (now); a number is milliseconds since
 // the epoch.
@@ -181,6 +191,15 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request) (leave func(), ok
 		return nil, false
 	}
 	c := callerOf(r)
+	if c.Peer { // its callers' limits hold there
+		limit := s.Limits.AtOnce * len(s.Peers)
+		if !take(&s.parts, limit) {
+			s.Stats.QueriesRefused.Add(1)
+			fail(w, http.StatusTooManyRequests, fmt.Sprintf("%d queries of other aggregators are running already: wait for one, or raise api.maxQueries", limit))
+			return nil, false
+		}
+		return func() { s.parts.Add(-1) }, true
+	}
 	u := s.usage.of(c.Name, s.Caller, time.Now())
 	if u == nil || !take(&u.queries, s.Caller.Queries) {
 		s.Stats.QueriesRefused.Add(1)
@@ -200,10 +219,12 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request) (leave func(), ok
 // another's sake, that one's.
 func visible(r *http.Request, names []string, part bool) (*flow.Visibility, error) {
 	c := callerOf(r)
-	if names == nil {
+	switch {
+	case part && !c.All: // else the asker would take a part of the part for all of it
+		return nil, fmt.Errorf("part: it is for aggregators that ask each other, and %s sees some namespaces only: give it a token without namespaces=", c.Name)
+	case names == nil:
 		return c.Visible(), nil
-	}
-	if !part || !c.All {
+	case !part:
 		return nil, errors.New("visible: it is for aggregators that ask each other")
 	}
 	return flow.Confine(names), nil
@@ -234,6 +255,16 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request) {
 		failQuery(w, err)
 		return
 	}
+	a, err := s.begin(&req)
+	if err != nil {
+		fail(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	form := req.form(r)
+	if a.Table() == nil && (form == partsMedia || !req.part && s.beyond(req.limit)) {
+		s.export(w, r, &req, a, began)
+		return
+	}
 	leave, ok := s.admit(w, r)
 	if !ok {
 		return
@@ -242,11 +273,6 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request) {
 	s.Stats.Queries.Add(1)
 	ctx, cancel := context.WithTimeout(r.Context(), s.Limits.Timeout)
 	defer cancel()
-	a, err := s.begin(&req)
-	if err != nil {
-		fail(w, http.StatusBadRequest, err.Error())
-		return
-	}
 	var missing []query.Missing
 	if req.part {
 		err = s.own(ctx, a)
@@ -257,23 +283,25 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request) {
 		s.failAnswer(w, ctx, err)
 		return
 	}
-	rc := http.NewResponseController(w)
-	_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout)) // a response that cannot have one has none
 	if req.part {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // a response that cannot have one has none
 		replyAs(w, partMedia, http.StatusOK, a.Part())
 		return
 	}
-	res, err := a.Result(req.limit)
-	if err != nil {
+	var res *query.Result
+	if s.beyond(req.limit) {
+		res = a.Beyond(req.limit)
+	} else if res, err = a.Result(req.limit); err != nil {
 		s.failAnswer(w, ctx, err)
 		return
 	}
 	res.Took, res.Partial = time.Since(began), missing
-	if strings.Contains(r.Header.Get("Accept"), "application/json") {
+	if form == jsonMedia {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
 		reply(w, http.StatusOK, QueryAnswer{*res, s.brief(r)})
 		return
 	}
-	streamResult(w, rc, a, res, s.brief(r))
+	writeResult(newRowWriter(w, form, s.Limits.Stall), a, res, s.brief(r))
 }
 
 // failAnswer says why there is no answer.
@@ -289,26 +317,25 @@ func (s *Server) failAnswer(w http.ResponseWriter, ctx context.Context, err erro
 	}
 }
 
-// streamResult writes a line for the columns, one for each row, and one for the end.
-func streamResult(w http.ResponseWriter, rc *http.ResponseController, a *query.Answer, res *query.Result, seen *CoverageBrief) {
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	head := Head{
-		Columns: res.Columns, Notes: res.Notes, Query: query.Format(a.Query),
-		Since: time.UnixMilli(a.Since).UTC(), Until: time.UnixMilli(a.Until).UTC(),
+// writeResult writes columns, rows and the end of an answer that is there.
+func writeResult(o *rowWriter, a *query.Answer, res *query.Result, seen *CoverageBrief) {
+	counted := make([]bool, len(res.Columns))
+	for i := range res.Rows {
+		for c, n := range res.Rows[i].Uncounted {
+			counted[c] = counted[c] || n > 0
+		}
 	}
-	if enc.Encode(head) != nil {
+	if o.head(headOf(a, res.Columns, res.Notes), counted) != nil {
 		return
 	}
 	for i := range res.Rows {
-		if i%256 == 255 {
-			_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout))
-		}
-		if enc.Encode(res.Rows[i]) != nil {
+		if o.row(&res.Rows[i]) != nil {
 			return // the client went away
 		}
 	}
 	tail := Tail{End: true, Rows: len(res.Rows), Cut: res.Cut, Scanned: res.Scanned, TookMs: float64(res.Took.Microseconds()) / 1000, Partial: res.Partial, Coverage: seen}
-	_ = enc.Encode(TailLine{tail})
+	if res.Cut {
+		tail.Why = fmt.Sprintf("there are more rows than the limit of %d", len(res.Rows))
+	}
+	_ = o.tail(&tail) // the client may be gone
 }

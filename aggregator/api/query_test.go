@@ -118,7 +118,7 @@ func TestQuery(t *testing.T) {
 		{"q=outcom%3Dok", `"column":1,"near":"outcome"`},
 		{"q=shop&since=1h&until=2h", "the range is empty"},
 		{"q=shop&last=1h", `unknown parameter \"last\"`},
-		{"q=shop&limit=0", "limit:"},
+		{"q=shop&limit=-1", "limit:"},
 		{"q=shop|stats+conns+every+1ms&since=24h", "more than 10000 steps"},
 	} {
 		if code, body := get(t, h.URL+"/api/v1/query?"+c.query); code != 400 || !strings.Contains(body, c.want) {

@@ -96,9 +96,13 @@ type Server struct {
 	addr    atomic.Pointer[net.TCPAddr]
 	clients atomic.Int64
 	queries atomic.Int64
+	exports atomic.Int64 // long answers that are being sent
+	parts   atomic.Int64 // queries that other aggregators ask
+	partsOf atomic.Int64 // long answers that are being sent to other aggregators
 	usage   usage
 	briefs  briefs
 
+	aliveEvery time.Duration // for tests; zero for the constant
 	longBegins begins
 	Stats      Stats
 }
@@ -110,6 +114,7 @@ type Stats struct {
 	Queries, QueriesRefused          atomic.Uint64
 	QueriesFailed                    atomic.Uint64 // without an answer, for the query's or the server's sake
 	PeersMissing                     atomic.Uint64 // answers that lacked a peer's part
+	Exports, ExportedRows            atomic.Uint64 // lists that were sent as they were found; and their rows
 	LongQueries, LongFailures        atomic.Uint64 // queries that the long history answered; and failed to answer
 	Paced                            atomic.Uint64 // requests refused because their caller asks too often
 }
@@ -374,7 +379,7 @@ func loopbackHost(hostport string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-func reply(w http.ResponseWriter, code int, v any) { replyAs(w, "application/json", code, v) }
+func reply(w http.ResponseWriter, code int, v any) { replyAs(w, jsonMedia, code, v) }
 
 func replyAs(w http.ResponseWriter, media string, code int, v any) {
 	w.Header().Set("Content-Type", media)

@@ -14,7 +14,7 @@ const (
 )
 
 // ErrMemory is the error of a query that needs more memory than there is.
-var ErrMemory = errors.New("the query needs more memory than there is")
+var ErrMemory = errors.New("the query needs more memory than there is: take a shorter range or a narrower condition, or raise history.memory")
 
 func (c *Config) forQueries() int64 { return c.Memory - c.Memory/headShare - c.Memory/seenShare }
 
@@ -34,7 +34,7 @@ func (v *View) Hold(n int64) error {
 	v.s.mu.Lock()
 	defer v.s.mu.Unlock()
 	if c.held+n > c.limit {
-		return fmt.Errorf("%w: %d MiB are held by this and other queries of %d: take a shorter range or a narrower condition, or raise history.memory", ErrMemory, (c.held+n)>>20, c.limit>>20)
+		return fmt.Errorf("%w (%d MiB are held by this and other queries of %d)", ErrMemory, (c.held+n)>>20, c.limit>>20)
 	}
 	c.held += n
 	v.memory += n

@@ -43,6 +43,7 @@ type Answer struct {
 	order  []Sort // of the list before its first limit, the last sort first
 	keep   int    // rows of the list that can matter
 	notes  []string
+	stream *stream
 }
 
 // NewAnswer begins an answer over [since, until).
@@ -76,14 +77,14 @@ func NewAnswer(q *Query, since, until int64, l Limits) (*Answer, error) {
 // fail half-way.
 func (a *Answer) Fresh() *Answer {
 	b := *a
-	b.Scanned, b.list, b.notes = Scanned{}, nil, slices.Clone(a.notes)
+	b.Scanned, b.list, b.notes = Scanned{}, nil, slices.Clone(a.notes) // a stream goes on, as far as it is
 	if a.table != nil {
 		b.table = NewTable(a.Query.Stats(), a.limits.Groups)
 	}
 	return &b
 }
 
-// Limits are those that NewAnswer was given.
+// Limits are those that NewAnswer was given, and of a stream the rows that it may have.
 func (a *Answer) Limits() Limits { return a.limits }
 
 // Table gives the table of a stats query, for a store that fills groups itself; nil for
@@ -110,6 +111,9 @@ func (a *Answer) Note(text string) {
 func (a *Answer) Add(step int64, row *flow.Record) error {
 	if a.table != nil {
 		return a.table.Add(step, row)
+	}
+	if a.stream != nil {
+		return a.stream.add(row)
 	}
 	a.list = append(a.list, *row)
 	if len(a.list) >= 2*a.keep+64 {
@@ -203,6 +207,19 @@ func (a *Answer) Result(limit int) (*Result, error) {
 	if limit <= 0 || limit > a.limits.Rows {
 		limit = a.limits.Rows
 	}
+	return a.result(limit), nil
+}
+
+// Beyond is Result without the limit of rows: all groups, which others bound, where limit
+// is 0.
+func (a *Answer) Beyond(limit int) *Result {
+	if limit == 0 {
+		limit = max(a.limits.Groups, a.limits.Rows) + 1 // with the row of the others
+	}
+	return a.result(limit)
+}
+
+func (a *Answer) result(limit int) *Result {
 	var res *Result
 	if a.table != nil {
 		res = a.groups()
@@ -216,7 +233,7 @@ func (a *Answer) Result(limit int) (*Result, error) {
 		res.Rows, res.Cut = res.Rows[:limit], true
 	}
 	res.Scanned, res.Notes = a.Scanned, append(res.Notes, a.notes...)
-	return res, nil
+	return res
 }
 
 // DefaultColumns are the columns of a list without a fields stage.
@@ -228,10 +245,6 @@ var DefaultColumns = []flow.FieldID{
 func (a *Answer) rows() *Result {
 	a.shrink()
 	list := a.list
-	var fields []Field
-	for _, id := range DefaultColumns {
-		fields = append(fields, Field{Name: flow.Fields[id].Name, IDs: []flow.FieldID{id}})
-	}
 	limited := false
 	for _, s := range a.Query.Stages {
 		switch s := s.(type) {
@@ -241,22 +254,46 @@ func (a *Answer) rows() *Result {
 			if limited {
 				slices.SortStableFunc(list, func(x, y flow.Record) int { return compareRows([]Sort{*s}, &x, &y) })
 			}
-		case *Fields:
+		default:
+		}
+	}
+	fields := a.fields()
+	res := &Result{Columns: columnsOf(fields), Rows: make([]Row, 0, len(list))}
+	for i := range list {
+		res.Rows = append(res.Rows, rowOf(&list[i], fields))
+	}
+	return res
+}
+
+// fields are what a list shows.
+func (a *Answer) fields() (fields []Field) {
+	for _, s := range a.Query.Stages {
+		if s, ok := s.(*Fields); ok {
 			fields = s.List
 		}
 	}
-	res := &Result{Rows: make([]Row, 0, len(list))}
+	if fields != nil {
+		return fields
+	}
+	for _, id := range DefaultColumns {
+		fields = append(fields, Field{Name: flow.Fields[id].Name, IDs: []flow.FieldID{id}})
+	}
+	return fields
+}
+
+func columnsOf(fields []Field) (out []Column) {
 	for _, f := range fields {
-		res.Columns = append(res.Columns, fieldColumn(f))
+		out = append(out, fieldColumn(f))
 	}
-	for i := range list {
-		row := Row{Values: make([]any, 0, len(fields))}
-		for _, f := range fields {
-			row.Values = append(row.Values, rowValue(&list[i], f))
-		}
-		res.Rows = append(res.Rows, row)
+	return out
+}
+
+func rowOf(r *flow.Record, fields []Field) Row {
+	row := Row{Values: make([]any, 0, len(fields))}
+	for _, f := range fields {
+		row.Values = append(row.Values, rowValue(r, f))
 	}
-	return res
+	return row
 }
 
 func fieldColumn(f Field) Column {

@@ -2,6 +2,7 @@ package query
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/weirnet/weir/api/flow"
 )
@@ -78,6 +79,11 @@ func (e *Evaluator) Finish() error {
 		rows := f.Rows()
 		for k := range rows {
 			e.answer.Visible.Mask(&rows[k])
+		}
+		if e.answer.Streams() {
+			slices.SortFunc(rows, func(x, y flow.Record) int { return compareRows(nil, &x, &y) })
+		}
+		for k := range rows {
 			if !e.match(&rows[k]) {
 				continue
 			}

@@ -117,6 +117,8 @@ func register(p *parts, agg *aggregator.Aggregator, col collector, web *api.Serv
 		counter("weir_api_queries_total", "Queries that were begun.", w.Queries.Load),
 		counter("weir_api_queries_refused_total", "Queries refused because too many were running.", w.QueriesRefused.Load),
 		counter("weir_api_queries_failed_total", "Queries that ended without an answer: too long, too large.", w.QueriesFailed.Load),
+		counter("weir_api_exports_total", "Lists of more than 10,000 rows that were begun to be sent.", w.Exports.Load),
+		counter("weir_api_exported_rows_total", "Rows of such lists that were sent.", w.ExportedRows.Load),
 		counter("weir_api_peers_missing_total", "Parts of answers that a peer did not give.", w.PeersMissing.Load),
 		counter("weir_api_long_queries_total", "Queries that were answered from ClickHouse, as their range begins before the built-in history.", w.LongQueries.Load),
 		counter("weir_api_long_failures_total", "Queries that ClickHouse should have answered and did not.", w.LongFailures.Load),

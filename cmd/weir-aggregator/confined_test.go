@@ -29,7 +29,7 @@ import (
 	"github.com/weirnet/weir/internal/kube"
 )
 
-const shopToken, wholeToken = "token-of-the-shop-people", "token-of-the-administrator"
+const shopToken, teamToken, wholeToken = "token-of-the-shop-people", "token-of-the-seventh-team", "token-of-the-administrator"
 
 // otherwise gives a world in which everything is otherwise that one who sees shop must
 // not see: other connections elsewhere, other ends and other numbers of them.
@@ -110,7 +110,7 @@ func server(t *testing.T, recs, kept []flow.Record, untold int) *api.Server {
 		}
 	}
 	file := filepath.Join(t.TempDir(), "tokens")
-	text := shopToken + " name=shopkeeper namespaces=shop\n" + wholeToken + "\n"
+	text := shopToken + " name=shopkeeper namespaces=shop\n" + teamToken + " name=team namespaces=team-07,team-11\n" + wholeToken + "\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -26,26 +27,33 @@ type answers struct {
 
 // Answer implements api.Engine.
 func (e *answers) Answer(ctx context.Context, a *query.Answer) error {
-	if a.Visible != nil {
-		return e.confined(ctx, a)
-	}
 	req := &engine.Request{
-		Query: a.Query, Since: a.Since, Until: a.Until, Live: e.live.Records,
+		Query: a.Query, Since: a.Since, Until: a.Until, Live: e.live.Records, Visible: a.Visible,
 		MaxGroups: e.limits.Groups, MaxConns: e.limits.Fold,
 	}
 	var sc store.Scanned
 	var err error
-	if t := a.Table(); t != nil {
+	add := func(r *flow.Record) error { return a.Add(0, r) }
+	switch t := a.Table(); {
+	case t != nil:
 		var own *query.Table
 		if own, sc, err = engine.Stats(ctx, e.history, req); err == nil {
 			err = t.Merge(own)
 		}
-	} else {
-		_, sc, err = engine.List(ctx, e.history, req, a.Wanted(), func(r *flow.Record) error { return a.Add(0, r) })
+	case a.Streams():
+		sc, err = engine.Stream(ctx, e.history, req, a.Shown(), add)
+	default:
+		_, sc, err = engine.List(ctx, e.history, req, a.Wanted(), add)
 	}
 	a.Scanned.Add(query.Scanned{
 		Rows: sc.Rows, Segments: uint64(sc.Segments), Rollups: uint64(sc.Rollups), Bytes: sc.Bytes,
 	})
+	if a.Visible != nil { // what else there is, and is lacking, is not his to know
+		if errors.Is(err, store.ErrMemory) {
+			return store.ErrMemory
+		}
+		return err
+	}
 	if sc.Damaged > 0 {
 		a.Note(fmt.Sprintf("%d segments of the history are damaged and were left out", sc.Damaged))
 	}
@@ -75,6 +83,7 @@ func pending(history *store.Store, live *api.Live) func([]flow.Record) {
 func serveQueries(web *api.Server, cfg *config.API, tls *certificates, history *store.Store) {
 	web.Limits = api.DefaultQueryLimits()
 	web.Limits.AtOnce, web.Limits.Timeout = cfg.Queries, cfg.QueryTimeout
+	web.Limits.Exports, web.Limits.Export = cfg.Exports, cfg.ExportTimeout
 	if history != nil {
 		web.Engine, web.OwnBegins = &answers{history, web.Live, web.Limits.Answer}, history.Begins
 	}

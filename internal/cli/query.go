@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -31,11 +32,15 @@ type queryCmd struct {
 	fail   bool
 }
 
+// heldRows bounds the forms that hold their rows.
+const heldRows = 10_000
+
 var queryOutputs = []string{"table", "json", "jsonl", "csv", "markdown"}
 
 const queryExample = `  weirctl query 'checkout outcome != ok'
   weirctl query 'dst.workload = payments | stats conns, p95(rtt) by outcome every 1m' --since 15m
-  weirctl query 'dst.scope = external | stats sum(bytes) by src.workload, dst.name | top 20' -o markdown`
+  weirctl query 'dst.scope = external | stats sum(bytes) by src.workload, dst.name | top 20' -o markdown
+  weirctl query 'outcome != ok' --since 24h --limit 0 -o csv > failed.csv`
 
 func queryCommand(env *Env, c *client) *cobra.Command {
 	o := &queryCmd{env: env, api: c}
@@ -53,7 +58,7 @@ moved within it. docs/query.md describes the language.`,
 	f.StringVar(&o.time.since, "since", "1h", "begin of the range: "+timeHelp)
 	f.StringVar(&o.time.until, "until", "", "end of the range (default now)")
 	f.BoolVar(&o.utc, "utc", false, "times without a zone are in UTC")
-	f.IntVar(&o.limit, "limit", 100, "rows at most")
+	f.IntVar(&o.limit, "limit", 100, "rows at most, 0 for all (jsonl, csv and json)")
 	f.StringVarP(&o.output, "output", "o", "table", strings.Join(queryOutputs, ", "))
 	f.BoolVar(&o.fail, "fail-empty", false, "exit with status 3 where nothing was found")
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(queryOutputs, cobra.ShellCompDirectiveNoFileComp))
@@ -63,6 +68,12 @@ moved within it. docs/query.md describes the language.`,
 func (o *queryCmd) run(ctx context.Context, text string) error {
 	if err := oneOf("output", o.output, queryOutputs...); err != nil {
 		return err
+	}
+	if o.limit < 0 {
+		return usagef("--limit: %d is no number of rows: give 1 or more, or 0 for all", o.limit)
+	}
+	if (o.limit == 0 || o.limit > heldRows) && (o.output == "table" || o.output == "markdown") {
+		return usagef("--limit: a %s has at most %d rows: add -o jsonl or -o csv for more", o.output, heldRows)
 	}
 	if _, err := query.Parse(text); err != nil {
 		return usageError{fmt.Errorf("query: %w", err)}
@@ -107,6 +118,9 @@ func (o *queryCmd) print(body io.Reader) (n int, err error) {
 		return n, err
 	}
 	o.farewell(head, tail)
+	if tail.Failed {
+		return n, fmt.Errorf("%s: the answer broke off after %d rows: %s", o.api.base.Host, n, clean(tail.Why))
+	}
 	return n, nil
 }
 
@@ -161,7 +175,9 @@ func decodeLine(br *bufio.Reader, into any) error {
 func (o *queryCmd) farewell(h *api.Head, t *api.Tail) {
 	more := ""
 	if t.Cut {
-		more = fmt.Sprintf(" of more (--limit %d)", o.limit)
+		if more = " of more"; !t.Failed {
+			more = fmt.Sprintf(" of more (--limit %d)", o.limit)
+		}
 	}
 	from := ""
 	if t.Scanned.Rollups > 0 {
@@ -169,7 +185,7 @@ func (o *queryCmd) farewell(h *api.Head, t *api.Tail) {
 	}
 	fmt.Fprintf(o.env.Err, "%d rows%s, %s to %s; scanned %d records%s in %.0f ms\n", t.Rows, more,
 		h.Since.Format(time.RFC3339), h.Until.Format(time.RFC3339), t.Scanned.Rows, from, t.TookMs)
-	for _, note := range h.Notes {
+	for _, note := range slices.Concat(h.Notes, t.Notes) {
 		fmt.Fprintln(o.env.Err, clean(note))
 	}
 	for i := range t.Partial {

@@ -156,6 +156,8 @@ type API struct {
 
 	Queries       int           `json:"maxQueries" doc:"queries that run at once; one more is refused"`
 	QueryTimeout  time.Duration `json:"queryTimeout" doc:"how long a query may take"`
+	Exports       int           `json:"maxExports" doc:"lists of more than 10,000 rows that are sent at once, each while it is searched for; one more is refused"`
+	ExportTimeout time.Duration `json:"exportTimeout" doc:"how long such a list may take, waiting for its reader included"`
 	Live          int           `json:"liveConnections" doc:"connections (1.4 KB each) that queries find before the correlator tells them"`
 	Peers         []string      `json:"peers" doc:"the APIs of the other aggregators of the same agents, as HOST:PORT; a query asks them all"`
 	PeerCA        string        `json:"peerCAFile" doc:"certificates that may have signed the peers'; they are shown certFile"`
@@ -178,7 +180,7 @@ func DefaultAggregator() *Aggregator {
 		},
 		History: History{Enabled: true, Memory: 512 << 20, MaxBytes: 20 << 30, MaxAge: 7 * 24 * time.Hour, Longer: "auto"},
 		Cluster: Cluster{Source: "auto"},
-		API:     API{Listen: "127.0.0.1:8443", Auth: "token", Backlog: 1 << 14, Clients: 100, Queries: 4, QueryTimeout: 30 * time.Second, Live: 1 << 15, CallerQueries: 4, CallerStreams: 20, CallerRate: 20},
+		API:     API{Listen: "127.0.0.1:8443", Auth: "token", Backlog: 1 << 14, Clients: 100, Queries: 4, QueryTimeout: 30 * time.Second, Exports: 2, ExportTimeout: 10 * time.Minute, Live: 1 << 15, CallerQueries: 4, CallerStreams: 20, CallerRate: 20},
 		Metrics: obs.Config{Listen: "127.0.0.1:9642"},
 		Log:     obs.DefaultLogConfig(),
 	}
@@ -381,6 +383,9 @@ func (a *API) Validate() error {
 	}
 	if a.Queries < 1 || a.QueryTimeout < time.Second || a.Live < 1 {
 		errs = append(errs, errors.New("maxQueries: maxQueries and liveConnections hold at least 1 each, and queryTimeout is at least 1s: raise the one that is lower"))
+	}
+	if a.Exports < 1 || a.ExportTimeout < time.Second {
+		errs = append(errs, errors.New("maxExports: it holds at least 1, and exportTimeout is at least 1s: raise the one that is lower"))
 	}
 	for i, p := range a.Peers {
 		errs = append(errs, hostPort(fmt.Sprintf("peers[%d]", i), p))

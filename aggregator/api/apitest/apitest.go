@@ -7,6 +7,7 @@ package apitest
 
 import (
 	"bytes"
+	"encoding/csv"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -197,6 +198,8 @@ func (d *Document) check(method, target string, status int, header http.Header, 
 	}
 	if line, is := d.at(form, "x-item-schema"); is != nil {
 		err = d.lines(body, media, line)
+	} else if last, is := d.at(form, "x-trailer-schema"); is != nil {
+		err = d.table(body, last)
 	} else {
 		err = d.valid(body, append(slices.Clip(form), "schema"))
 	}
@@ -227,6 +230,18 @@ func (d *Document) lines(body []byte, media string, schema place) error {
 		}
 	}
 	return nil
+}
+
+// table checks CSV whose last line is a comment.
+func (d *Document) table(body []byte, trailer place) error {
+	rows, last, ok := bytes.Cut(body, []byte("\n# "))
+	if !ok {
+		return fmt.Errorf("there is no last line in %.200s", body)
+	}
+	if _, err := csv.NewReader(bytes.NewReader(rows)).ReadAll(); err != nil {
+		return err
+	}
+	return d.valid(last, trailer)
 }
 
 var pointer = strings.NewReplacer("~", "~0", "/", "~1")

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"sync/atomic"
 
 	"github.com/weirnet/weir/aggregator/store"
 	"github.com/weirnet/weir/aggregator/store/column"
@@ -31,11 +32,13 @@ type Request struct {
 	Query        *query.Query
 	Since, Until int64 // ms, Until exclusive
 	// Live gives what no segment and no recent row has: not told yet by the correlator. See store.Plan.
-	Live      func() []*flow.Record
-	Also      query.Node // a condition besides, of the caller's rights; nil for none
-	MaxGroups int        // 0 for DefaultGroups
-	MaxConns  int        // connections held at once; 0 for DefaultConns
-	NoRollups bool       // answer from the records alone
+	Live func() []*flow.Record
+	// Visible confines the answer, see query.Answer; nil for all. What is scanned counts
+	// then only what it sees, whatever stands for it on the disk.
+	Visible   *flow.Visibility
+	MaxGroups int  // 0 for DefaultGroups
+	MaxConns  int  // connections held at once; 0 for DefaultConns
+	NoRollups bool // answer from the records alone
 }
 
 // The bounds of a query that names none.
@@ -73,6 +76,11 @@ type run struct {
 	seen    *bitset  // connections with more than one record
 	multi   [][]multi
 	over    [][]override
+
+	own     atomic.Uint64 // records that the reader sees, where he is confined
+	counted []bool        // of each unit, whether own has its
+
+	numbered bool // connections that end together are ordered by their numbers
 }
 
 func prepare(s *store.Store, req *Request, listing bool) (*run, error) {
@@ -90,9 +98,6 @@ func prepare(s *store.Store, req *Request, listing bool) (*run, error) {
 	if r.node, err = query.Lower(req.Query.Expr); err != nil {
 		return nil, err
 	}
-	if req.Also != nil {
-		r.node = query.All{req.Also, r.node}
-	}
 	if r.steps, err = req.Query.Steps(req.Since, req.Until); err != nil {
 		return nil, err
 	}
@@ -103,14 +108,16 @@ func prepare(s *store.Store, req *Request, listing bool) (*run, error) {
 	r.needs(listing)
 	r.view = s.View(req.Since, req.Until, store.Plan{
 		Live:   req.Live,
-		Groups: !req.NoRollups && !listing && r.grouped(),
-		Folded: !req.NoRollups && !listing && r.every == 0,
+		Groups: !req.NoRollups && !listing && r.grouped() && (req.Visible == nil || groupsTell()),
+		// Of records with one connection some may not be the reader's.
+		Folded: !req.NoRollups && !listing && r.every == 0 && req.Visible == nil,
 	})
 	b := column.NewBuilder(len(r.view.Live))
 	b.AddAll(r.view.Live)
 	r.live = b.Snapshot()
 	r.lists = make([]listed, r.units())
 	r.multi, r.over = make([][]multi, r.units()), make([][]override, r.units())
+	r.counted = make([]bool, r.units())
 	return r, nil
 }
 
@@ -125,6 +132,12 @@ func (r *run) needs(listing bool) {
 		for _, a := range r.stats.Aggs {
 			want.SetAll(a.Field.IDs...)
 			r.first = r.first || a.Func == query.Conns
+		}
+	}
+	if r.req.Visible != nil {
+		want.SetAll(ends[:]...)
+		if want.Has(flow.FDstPort) {
+			want.Set(flow.FSvcPort)
 		}
 	}
 	r.first = r.first || listing || want.Has(flow.FFirst)
@@ -170,13 +183,7 @@ func (r *run) conjuncts(n query.Node) {
 		}
 		return
 	}
-	var m flow.Mask
-	r.wants(n, &m)
-	folded := m.Has(flow.FFirst)
-	for _, c := range query.Counters {
-		folded = folded || m.Has(c.Total)
-	}
-	if !folded {
+	if r.plain(n) {
 		r.static = append(r.static, n)
 	}
 }
@@ -204,7 +211,13 @@ func (r *run) wants(n query.Node, m *flow.Mask) {
 func (r *run) hold(n int) error { return r.view.Hold(int64(n)) }
 
 // done ends the query and says what it looked at.
-func (r *run) done() store.Scanned { return r.view.Done() }
+func (r *run) done() store.Scanned {
+	sc := r.view.Done()
+	if r.req.Visible != nil {
+		return store.Scanned{Rows: r.own.Load()}
+	}
+	return sc
+}
 
 // reading takes the memory of the columns that are read at a time.
 func (r *run) reading() error {
@@ -255,6 +268,13 @@ func (r *run) fewer(u int, fields []flow.FieldID) []flow.FieldID {
 
 // block gives a unit's columns; nil where it has no rows, or its segment is damaged.
 func (r *run) block(u int, fields []flow.FieldID) (*column.Block, error) {
+	if r.req.Visible != nil {
+		fields = append(slices.Clip(fields), ends[:]...)
+	}
+	return r.columns(u, fields)
+}
+
+func (r *run) columns(u int, fields []flow.FieldID) (*column.Block, error) {
 	if u == r.view.Len() {
 		if r.live.Rows == 0 {
 			return nil, nil

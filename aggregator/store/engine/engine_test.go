@@ -191,9 +191,11 @@ func fill(t testing.TB, recs []flow.Record) *store.Store {
 	return s
 }
 
-// naive answers by the letter of package query.
-func naive(t *testing.T, q *query.Query, recs []flow.Record, since, until int64) *query.Table {
+// naive answers by the letter of package query, of recs.
+func naive(t *testing.T, req *Request, recs []flow.Record) *query.Table {
 	t.Helper()
+	q, since, until, v := req.Query, req.Since, req.Until, req.Visible
+	recs = visibleOf(recs, v)
 	fits, err := query.Predicate(q.Expr)
 	if err != nil {
 		t.Fatal(err)
@@ -210,6 +212,7 @@ func naive(t *testing.T, q *query.Query, recs []flow.Record, since, until int64)
 			step = st[0]
 		}
 		for i := range rows {
+			v.Mask(&rows[i])
 			if fits(&rows[i]) {
 				if err := table.Add(step, &rows[i]); err != nil {
 					t.Fatal(err)
@@ -218,6 +221,24 @@ func naive(t *testing.T, q *query.Query, recs []flow.Record, since, until int64)
 		}
 	}
 	return table
+}
+
+func inRange(recs []flow.Record, since, until int64) (n uint64) {
+	for i := range recs {
+		if from, to := query.Covered(&recs[i]); query.InRange(from, to, since, until) {
+			n++
+		}
+	}
+	return n
+}
+
+func visibleOf(recs []flow.Record, v *flow.Visibility) (out []flow.Record) {
+	for i := range recs {
+		if v.Sees(&recs[i]) {
+			out = append(out, recs[i])
+		}
+	}
+	return out
 }
 
 // beside gives records as what is live.
@@ -245,15 +266,23 @@ func asJSON(t testing.TB, v any) string {
 func TestStatsLikeNaive(t *testing.T) {
 	t.Run("any order", func(t *testing.T) {
 		rng := rand.New(rand.NewPCG(1, 7))
-		likeNaive(t, rng, world(rng, 4000), false)
+		likeNaive(t, rng, world(rng, 4000), false, nil)
 	})
 	t.Run("as they end", func(t *testing.T) {
 		rng := rand.New(rand.NewPCG(2, 7))
-		likeNaive(t, rng, orderly(rng, 6000), true)
+		likeNaive(t, rng, orderly(rng, 6000), true, nil)
+	})
+	t.Run("confined", func(t *testing.T) {
+		rng := rand.New(rand.NewPCG(3, 7))
+		likeNaive(t, rng, world(rng, 4000), false, flow.Confine([]string{"team-1"}))
+	})
+	t.Run("confined, as they end", func(t *testing.T) {
+		rng := rand.New(rand.NewPCG(4, 7))
+		likeNaive(t, rng, orderly(rng, 6000), true, flow.Confine([]string{"team-1", "team-2"}))
 	})
 }
 
-func likeNaive(t *testing.T, rng *rand.Rand, recs []flow.Record, rolled bool) {
+func likeNaive(t *testing.T, rng *rand.Rand, recs []flow.Record, rolled bool, v *flow.Visibility) {
 	t.Helper()
 	stored := len(recs) - 200
 	s := fill(t, recs[:stored])
@@ -292,13 +321,16 @@ func likeNaive(t *testing.T, rng *rand.Rand, recs []flow.Record, rolled bool) {
 		case wide:
 			since, until = 0, 1<<45
 		}
-		req := &Request{Query: q, Since: since, Until: until, Live: beside(live)}
+		req := &Request{Query: q, Since: since, Until: until, Live: beside(live), Visible: v}
 		used(t, s, req, kinds)
-		got, _, err := Stats(t.Context(), s, req)
+		got, sc, err := Stats(t.Context(), s, req)
 		if err != nil {
 			t.Fatalf("%s: %v", text, err)
 		}
-		want := naive(t, q, recs, since, until)
+		want := naive(t, req, recs)
+		if v != nil && sc != (store.Scanned{Rows: inRange(visibleOf(recs, v), since, until)}) {
+			t.Fatalf("%s in %d..%d: %+v scanned of %d that are seen", text, since, until, sc, inRange(visibleOf(recs, v), since, until))
+		}
 		if g, w := asJSON(t, got.Groups()), asJSON(t, want.Groups()); g != w {
 			t.Fatalf("%s in %d..%d:\n got %s\nwant %s", text, since, until, g, w)
 		}
@@ -309,7 +341,11 @@ func likeNaive(t *testing.T, rng *rand.Rand, recs []flow.Record, rolled bool) {
 	if queries < 180 {
 		t.Errorf("only %d queries had an answer", queries)
 	}
-	if rolled && (kinds[segment.Sole] < 500 || kinds[segment.Groups] < 10 || kinds[100] < 30) {
+	few := 30
+	if v != nil {
+		few = 5 // of records they are none
+	}
+	if rolled && (kinds[segment.Sole] < 500 || kinds[segment.Groups] < 10 || kinds[100] < few) {
 		t.Errorf("blocks that queries used, by kind: %v: the test has no say about some", kinds)
 	}
 }
@@ -327,11 +363,19 @@ func used(t *testing.T, s *store.Store, req *Request, kinds map[segment.Kind]int
 	kinds[100] += r.view.Done().Rollups
 }
 
+// Lists, held or streamed, have what the naive evaluator has, streams in the order that
+// answers have.
 func TestListLikeNaive(t *testing.T) {
+	t.Run("all", func(t *testing.T) { listLikeNaive(t, nil) })
+	t.Run("confined", func(t *testing.T) { listLikeNaive(t, flow.Confine([]string{"team-1"})) })
+}
+
+func listLikeNaive(t *testing.T, v *flow.Visibility) {
+	t.Helper()
 	rng := rand.New(rand.NewPCG(9, 9))
 	recs := world(rng, 3000)
 	s := fill(t, recs[:2900])
-	for range 150 {
+	for k := range 150 {
 		text := condition(rng)
 		q, err := query.Parse(text)
 		if err != nil {
@@ -345,24 +389,31 @@ func TestListLikeNaive(t *testing.T) {
 		}
 		want := map[string]int{}
 		n := 0
-		for _, r := range query.Fold(recs, since, until) {
-			if fits(&r) {
+		for _, r := range query.Fold(visibleOf(recs, v), since, until) {
+			if v.Mask(&r); fits(&r) {
 				want[string(flow.AppendJSON(nil, &r))]++
 				n++
 			}
 		}
-		last := int64(1) << 60
-		more, _, err := List(t.Context(), s, &Request{Query: q, Since: since, Until: until, Live: beside(recs[2900:])}, 0, func(r *flow.Record) error {
-			if r.End > last {
-				t.Errorf("not newest first")
+		last := flow.Record{End: 1 << 60}
+		req := &Request{Query: q, Since: since, Until: until, Live: beside(recs[2900:]), Visible: v}
+		each := func(r *flow.Record) error {
+			if r.End > last.End || k%2 == 0 && r.End == last.End && r.ConnID < last.ConnID {
+				t.Errorf("not newest first, then by number")
 			}
-			last = r.End
+			last = *r
 			if want[string(flow.AppendJSON(nil, r))]--; want[string(flow.AppendJSON(nil, r))] < 0 {
 				t.Errorf("%s: not wanted: %s", text, flow.AppendJSON(nil, r))
 			}
 			n--
 			return nil
-		})
+		}
+		more := false
+		if k%2 == 0 {
+			_, err = Stream(t.Context(), s, req, flow.AllFields(), each)
+		} else {
+			more, _, err = List(t.Context(), s, req, 0, each)
+		}
 		if err != nil || more || n != 0 || t.Failed() {
 			t.Fatalf("%s: %v, more %v, %d missing", text, err, more, n)
 		}

@@ -143,7 +143,10 @@ func (r *run) probeAll(ctx context.Context) (*bitset, error) {
 			return nil
 		}
 		conn := b.Cols[flow.FConnID]
-		lo, lists := r.items(b)
+		lo, lists, err := r.listedOf(u, b)
+		if err != nil {
+			return err
+		}
 		var sel []int32
 		for k, list := range lists {
 			x := batch{b: b, step: lo + k, rows: list}
@@ -195,7 +198,9 @@ func (r *run) foldAll(ctx context.Context) error {
 			return err
 		}
 		l := &r.lists[u]
-		l.lo, l.rows = r.items(b)
+		if l.lo, l.rows, err = r.listedOf(u, b); err != nil {
+			return err
+		}
 		n := 0
 		for _, list := range l.rows {
 			n += cap(list)

@@ -18,6 +18,7 @@ import (
 // found is a connection that fits.
 type found struct {
 	end       int64
+	conn      uint64 // where the order asks for it
 	unit, row int32
 	first     byte
 	has       uint16
@@ -82,7 +83,7 @@ func (r *run) list(ctx context.Context, limit int, emit func(*flow.Record) error
 	}
 	for len(all) > 0 {
 		n := min(emitAtOnce, len(all))
-		if err := r.emit(ctx, all[:n], emit); err != nil {
+		if err := r.emit(ctx, all[:n], flow.AllFields(), emit); err != nil {
 			return more, err
 		}
 		all = all[n:]
@@ -98,7 +99,7 @@ func (r *run) found(u int) (list []found, err error) {
 	var x batch
 	var f *filter
 	err = r.batches(u, &x, func(x *batch) error {
-		if f == nil {
+		if f == nil || f.b != x.b {
 			f = r.filter(x.b)
 		}
 		sel := make([]int32, len(x.rows))
@@ -109,6 +110,9 @@ func (r *run) found(u int) (list []found, err error) {
 			row := x.rows[k]
 			_, end := covered(nil, x.b.Cols[flow.FEnd], row)
 			o := found{end: end, unit: int32(u), row: row, first: x.first[k], has: x.has[k]}
+			if r.numbered {
+				o.conn, _ = num(x.b.Cols[flow.FConnID], row)
+			}
 			for j, c := range r.counters {
 				o.sums[c] = x.sums[j][k]
 			}
@@ -119,9 +123,9 @@ func (r *run) found(u int) (list []found, err error) {
 	return list, err
 }
 
-// emit makes records of what was found. Of each unit it reads a column at a time, and keeps
-// the rows that were found.
-func (r *run) emit(ctx context.Context, all []found, emit func(*flow.Record) error) error {
+// emit makes records with these fields of what was found. Of each unit it reads a column at a
+// time, and keeps the rows that were found.
+func (r *run) emit(ctx context.Context, all []found, fields []flow.FieldID, emit func(*flow.Record) error) error {
 	rows := map[int32][]int32{}
 	at := make([]int32, len(all))
 	for i := range all {
@@ -131,7 +135,7 @@ func (r *run) emit(ctx context.Context, all []found, emit func(*flow.Record) err
 	}
 	blocks := map[int32]*column.Block{}
 	for u, list := range rows {
-		b, err := r.gathered(ctx, int(u), list)
+		b, err := r.gathered(ctx, int(u), list, fields)
 		if err != nil {
 			return err
 		}
@@ -156,6 +160,7 @@ func (r *run) emit(ctx context.Context, all []found, emit func(*flow.Record) err
 		if o.first != 0 {
 			rec.SetFirst(o.first == 2)
 		}
+		r.req.Visible.Mask(&rec)
 		if err := emit(&rec); err != nil {
 			return err
 		}
@@ -164,13 +169,13 @@ func (r *run) emit(ctx context.Context, all []found, emit func(*flow.Record) err
 }
 
 // gathered reads rows of a unit; nil where its segment is damaged.
-func (r *run) gathered(ctx context.Context, u int, rows []int32) (*column.Block, error) {
+func (r *run) gathered(ctx context.Context, u int, rows []int32, fields []flow.FieldID) (*column.Block, error) {
 	out := &column.Block{Rows: len(rows)}
-	for _, f := range flow.AllFields() {
+	for _, f := range fields {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		b, err := r.block(u, []flow.FieldID{f})
+		b, err := r.columns(u, []flow.FieldID{f})
 		if b == nil || err != nil {
 			return nil, err
 		}

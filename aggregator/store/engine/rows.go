@@ -62,8 +62,7 @@ func (r *run) batches(u int, x *batch, fn func(*batch) error) error {
 		return nil
 	}
 	fields := r.fewer(u, r.all)
-	sums := u < r.view.Len() && r.view.Kind(u) == segment.Groups
-	if sums {
+	if r.sums(u) {
 		fields = append(slices.Clone(fields), segment.Weight)
 	}
 	b, err := r.block(u, fields)
@@ -71,11 +70,25 @@ func (r *run) batches(u int, x *batch, fn func(*batch) error) error {
 		return err
 	}
 	slices.SortFunc(over, func(a, o override) int { return int(a.step) - int(o.step) })
-	for k, list := range lists {
-		step := lo + k
-		x.reset(b, step, len(r.counters))
-		if sums {
-			x.weights = b.Cols[segment.Weight].Nums
+	for _, v := range r.views(b, view{nil, lo, lists, over}) {
+		if err := r.steply(u, x, &v, fn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sums says that the rows of a unit stand for several connections each.
+func (r *run) sums(u int) bool { return u < r.view.Len() && r.view.Kind(u) == segment.Groups }
+
+// steply gives fn the connections of a view, step by step.
+func (r *run) steply(u int, x *batch, v *view, fn func(*batch) error) error {
+	over := v.over
+	for k, list := range v.lists {
+		step := v.lo + k
+		x.reset(v.block, step, len(r.counters))
+		if r.sums(u) {
+			x.weights = v.block.Cols[segment.Weight].Nums
 		}
 		x.rows = append(x.rows, list...)
 		r.shares(x, r.inside(u))
@@ -101,10 +114,12 @@ func (r *run) probe1(u int) (lo int, lists [][]int32, err error) {
 	}
 	f := &filter{r: r, b: b}
 	f.conjunct(r.static)
-	if f.never {
+	if f.never && r.req.Visible == nil { // else its rows are counted
 		return 0, nil, nil
 	}
-	lo, lists = r.items(b)
+	if lo, lists, err = r.listedOf(u, b); err != nil {
+		return 0, nil, err
+	}
 	for k, list := range lists {
 		lists[k] = f.keep(&batch{b: b, step: lo + k}, list)
 	}

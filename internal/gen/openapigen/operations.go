@@ -33,6 +33,8 @@ type content struct {
 	body  reflect.Type
 	lines []reflect.Type // of a stream: what a line may be
 	name  string         // of the schema of a line
+
+	trailer reflect.Type // of CSV: what the last line, a comment, holds
 }
 
 const (
@@ -86,7 +88,7 @@ var (
 
 var asked = []object{
 	text("q", "a query: a condition, and stages after |"), since, until,
-	number("limit", "rows at most", 1),
+	number("limit", "rows at most, 10000 where it is not given; more, and 0 for all, come as lines or CSV only", 0),
 }
 
 var forPeers = []object{
@@ -94,12 +96,18 @@ var forPeers = []object{
 	repeated(text("visible", "for aggregators that ask each other: the namespaces of the caller for whom part is asked")),
 }
 
-const partMedia = "application/vnd.weir.part+json"
+const (
+	csvMedia   = "text/csv"
+	partMedia  = "application/vnd.weir.part+json"
+	partsMedia = "application/vnd.weir.part+x-ndjson"
+)
 
 var queryAnswers = []content{
 	{media: linesMedia, name: "QueryLine", lines: []reflect.Type{reflect.TypeFor[api.Head](), reflect.TypeFor[query.Row](), reflect.TypeFor[api.TailLine]()}},
 	{media: jsonMedia, body: reflect.TypeFor[api.QueryAnswer]()},
+	{media: csvMedia, trailer: reflect.TypeFor[api.TailLine]()},
 	{media: partMedia, body: reflect.TypeFor[query.Part]()},
+	{media: partsMedia, name: "QueryPartLine", lines: []reflect.Type{nil, reflect.TypeFor[api.TailLine](), reflect.TypeFor[api.Note]()}},
 }
 
 func operations() []operation {
@@ -305,6 +313,11 @@ func (s *schemas) media(c *content) object {
 		}
 		s.add(c.name, object{{"oneOf", alternatives}, {"description", c.name + " is one line of a stream, or the data of one event."}})
 		return object{{"schema", object{{"type", "string"}, {"description", "lines of JSON, each a " + c.name}}}, {"x-item-schema", ref("schemas", c.name)}}
+	case c.trailer != nil:
+		return object{
+			{"schema", object{{"type", "string"}, {"description", "RFC 4180 with a header; the last line is # and an object of JSON, about the answer"}}},
+			{"x-trailer-schema", s.schema(c.trailer)},
+		}
 	case c.body == nil:
 		s.add("OpenAPI", object{
 			{"type", "object"},
