@@ -245,7 +245,7 @@ func (s *Server) routes() []route {
 		{"GET", "complete", false, "text cursor since until", s.complete},
 		{"GET", "findings", false, "since until", s.findings},
 		{"GET", "map", false, "q level compare since until", s.topology},
-		{"GET", "why", false, "src dst port since until", s.why},
+		{"GET", "why", false, "src dst port conn since until", s.why},
 		{"GET", "differences", false, "q from to against since until", s.differences},
 		{"POST", "simulate", false, "q since until namespace remove*", s.simulate},
 		{"GET", "changes", false, "since until kind* ns* limit", s.changes},

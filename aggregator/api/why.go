@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -26,6 +27,9 @@ type Why struct {
 	Outcomes map[string]int   `json:"outcomes"` // of those
 	Findings []why.Finding    `json:"findings"` // the most telling first, never empty
 	Changes  []cluster.Change `json:"changes"`  // that touch either end, from an hour before since
+	// Policies are what decided, in the order in which it was asked.
+	Policies []why.PolicyStep `json:"policies"`
+	BothEnds *why.BothEnds    `json:"both_ends,omitempty"` // left out where no connection was counted at both ends
 	Basis
 }
 
@@ -89,6 +93,8 @@ func (e End) conds(side string) string {
 
 const whyConns = 1000
 
+var connPattern = regexp.MustCompile("^[0-9a-f]{16}$")
+
 func (s *Server) why(w http.ResponseWriter, r *http.Request) {
 	v := r.URL.Query()
 	src, err := parseEnd("src", v.Get("src"))
@@ -101,6 +107,11 @@ func (s *Server) why(w http.ResponseWriter, r *http.Request) {
 	}
 	if err != nil {
 		fail(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	conn := v.Get("conn")
+	if conn != "" && !connPattern.MatchString(conn) {
+		fail(w, http.StatusBadRequest, fmt.Sprintf("conn: %q is no conn_id: write its 16 hexadecimal digits", conn))
 		return
 	}
 	a, done, ok := s.inquire(w, r)
@@ -116,19 +127,28 @@ func (s *Server) why(w http.ResponseWriter, r *http.Request) {
 	if port != 0 {
 		text += fmt.Sprintf(" (service.port = %d or dst.port = %d)", port, port)
 	}
+	if conn != "" {
+		text += " conn_id = " + conn
+	}
 	if err := a.pair(ctx, f, text, dst); err != nil {
 		s.failAnswer(w, ctx, err)
 		return
+	}
+	if conn != "" && len(f.Conns) > 0 { // the policies that it met
+		f.PolicyMs = cmp.Or(f.Conns[0].Start, f.Conns[0].End)
 	}
 	if s.Gather != nil {
 		s.Gather(f, src, dst, callerOf(r).Visible())
 	}
 	out := Why{
 		Src: f.Src, Dst: f.Dst, Port: f.Port, Query: text, Conns: len(f.Conns), Outcomes: map[string]int{}, Findings: why.Why(f),
-		Changes: f.Changes, Basis: a.basis,
+		Changes: f.Changes, Policies: why.Policies(f), BothEnds: why.Both(f.Conns), Basis: a.basis,
 	}
 	if out.Changes == nil {
 		out.Changes = []cluster.Change{}
+	}
+	if out.Policies == nil {
+		out.Policies = []why.PolicyStep{}
 	}
 	for i := range f.Conns {
 		out.Outcomes[flow.OutcomeWords[f.Conns[i].Outcome]]++

@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/netip"
@@ -74,6 +75,13 @@ func TestWhyFindingsAndMap(t *testing.T) {
 		t.Errorf("%s gives %v", y.Query, rows)
 	}
 
+	// One connection of the pair.
+	var one Why
+	into(t, h.URL, "why", url.Values{"src": {"shop/cart"}, "dst": {"shop/payments"}, "conn": {fmt.Sprintf("%016x", 201)}}, &one)
+	if one.Conns != 1 || one.Policies == nil || !strings.Contains(one.Query, "conn_id = 00000000000000c9") {
+		t.Errorf("of one connection: %+v", one)
+	}
+
 	var f FindingsAnswer
 	into(t, h.URL, "findings", nil, &f)
 	if len(f.Findings) != 1 || f.Findings[0].Text != "shop/Deployment/cart -> shop/Deployment/payments:8443 fails: 75 % refused, none before" {
@@ -116,7 +124,8 @@ func TestWhyFindingsAndMap(t *testing.T) {
 		"why?src=cart":                      "dst: it names nothing",
 		"why?src=Shop/cart&dst=a":           `src: \"Shop\" is no namespace`,
 		"why?src=a&dst=b&port=0":            "port:",
-		"why?src=a&dst=b&q=x":               `unknown parameter \"q\": use src, dst, port, since, until`,
+		"why?src=a&dst=b&conn=7":            "conn: ",
+		"why?src=a&dst=b&q=x":               `unknown parameter \"q\": use src, dst, port, conn, since, until`,
 		"map?level=cluster":                 "use namespace, workload or pod",
 		"map?q=outcom=ok":                   `"near":"outcome"`,
 		"map?compare=maybe":                 "compare:",

@@ -70,7 +70,7 @@ func randomFacts(rng *rand.Rand) *Facts {
 		}
 	})
 	if rng.IntN(3) == 0 {
-		f.Policy = &Policy{eval.Decision{Verdict: flow.PolicyEval(rng.IntN(len(flow.PolicyEvalWords)))}}
+		f.Policy = &Policy{Decision: eval.Decision{Verdict: flow.PolicyEval(rng.IntN(len(flow.PolicyEvalWords)))}}
 	}
 	f.Nodes = some(rng, 3, func() Node {
 		n := Node{Name: either(rng, "node-a", "node-b"), HeardMs: either(rng, 0, t0), Silent: rng.IntN(4) == 0}

@@ -36,6 +36,9 @@ type Facts struct {
 	Conns []flow.Record // one a connection, the newest record of each, newest first
 	More  uint64        // connections of the pair beyond those in Conns
 
+	// PolicyMs is when the policies are asked, in ms since the epoch; 0 for the end of the range.
+	PolicyMs int64
+
 	Service   *Service
 	Listeners Listeners
 	Policy    *Policy
@@ -73,9 +76,10 @@ type Listener struct {
 	Drops uint64 // connections that the queue had no room for, in the range; 0 unknown or none
 }
 
-// Policy is what NetworkPolicies say of the pair now.
+// Policy is what the NetworkPolicies say of the pair that were in force at PolicyMs.
 type Policy struct {
 	Decision eval.Decision
+	Steps    []eval.Step // what it was come to by
 }
 
 // Node is what is known of a node of either end.

@@ -112,7 +112,7 @@ var stories = []struct {
 		r.SetPolicyEval(flow.PolicyEvalDenied)
 		r.SetPolicyEvalWhy("ingress denied by shop/pay-in, nearest allow shop/pay-in[0]: ports are TCP 8080")
 	}))}, []Cause{CausePolicyDenies}},
-	{"policy denies, nothing seen", Facts{Policy: &Policy{eval.Decision{
+	{"policy denies, nothing seen", Facts{Policy: &Policy{Decision: eval.Decision{
 		Verdict: flow.PolicyEvalDenied, Egress: eval.Finding{Direction: eval.Egress, Verdict: flow.PolicyEvalDenied, By: []eval.Ref{{Namespace: "shop", Policy: "deny-all", Rule: -1}}},
 		Ingress: eval.Finding{Direction: eval.Ingress, Verdict: flow.PolicyEvalUnprotected},
 	}}}, []Cause{CausePolicyDenies, CauseNotSeen}},

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -55,24 +57,52 @@ func touches(c *cluster.Change, f *why.Facts, ends ...api.End) bool {
 	return false
 }
 
-// policy judges the pair by the policies in force now, for the first pod of each end; nil
-// where a pod of either, or the port, is not known.
+// policy judges the pair by the policies in force at PolicyMs, for the first
+// pod of each end, or for the address of one that is no pod; nil where an end or the port
+// is not known.
 func (w *world) policy(index *cluster.Index, f *why.Facts, src, dst api.End) *why.Policy {
-	a := podOf(index, src)
-	b := podOf(index, dst)
-	port := f.Port
+	a, b := sideOf(index, podOf(index, src), src), sideOf(index, podOf(index, dst), dst)
+	p := eval.Packet{Proto: cluster.ProtoTCP, Port: f.Port}
 	if len(f.Conns) > 0 {
-		b, port = atAddress(index, b, &f.Conns[0]), f.Conns[0].DstPort
+		r := &f.Conns[0]
+		if a == nil {
+			a = outside(r.SrcKind, r.SrcIP, r.SrcNode)
+		}
+		if b == nil {
+			b = sideOf(index, atAddress(index, nil, r), dst)
+		}
+		if b == nil {
+			b = outside(r.DstKind, r.DstIP, r.DstNode)
+		}
+		p.Proto, p.Port = r.Proto, r.DstPort
 	}
-	if a == nil || b == nil || port == 0 {
+	if a == nil || b == nil || p.Port == 0 || !a.Selectable && !b.Selectable {
 		return nil
 	}
-	now := time.Now().UnixMilli()
-	p := eval.Packet{Src: side(index, a), Dst: side(index, b), Proto: cluster.ProtoTCP, Port: port}
-	if len(f.Conns) > 0 {
-		p.Proto = f.Conns[0].Proto
+	p.Src, p.Dst = *a, *b
+	at := min(time.Now().UnixMilli(), cmp.Or(f.PolicyMs, f.ToMs))
+	from, to := inForce(index, a.Namespace, at), inForce(index, b.Namespace, at)
+	return &why.Policy{Decision: eval.Evaluate(from, to, &p), Steps: eval.Trace(from, to, &p)}
+}
+
+// sideOf is an end that is a pod, or an address; nil for others.
+func sideOf(index *cluster.Index, p *cluster.PodState, e api.End) *eval.Side {
+	if p != nil {
+		s := side(index, p)
+		return &s
 	}
-	return &why.Policy{Decision: eval.Evaluate(inForce(index, a.Namespace, now), inForce(index, b.Namespace, now), &p)}
+	if a, err := netip.ParseAddr(e.Name); err == nil && e.Namespace == "" {
+		return &eval.Side{Addr: a.Unmap()}
+	}
+	return nil
+}
+
+// outside is an end that a record says is no pod; nil for others.
+func outside(kind flow.EndKind, a netip.Addr, node string) *eval.Side {
+	if kind != flow.EndExternal && kind != flow.EndNode || !a.IsValid() {
+		return nil
+	}
+	return &eval.Side{Addr: a.Unmap(), Node: node, IsNode: kind == flow.EndNode}
 }
 
 func inForce(index *cluster.Index, namespace string, ms int64) []*cluster.NetworkPolicy {

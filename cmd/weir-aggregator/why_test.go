@@ -57,6 +57,29 @@ func TestGather(t *testing.T) {
 	if len(causes) < 2 || causes[0] != why.CauseNoEndpoint || causes[1] != why.CausePolicyDenies {
 		t.Errorf("causes %v", causes)
 	}
+	if s := why.Policies(f); len(s) != 3 || !s[2].Decides || s[2].Direction != "ingress" || s[2].Result != why.PolicyDeny {
+		t.Errorf("the policies were asked so: %+v", s)
+	}
+	// A range that is over is judged by the policies of its end, before this one came.
+	old := &why.Facts{Src: cart.String(), Dst: pay.String(), Port: 8443, FromMs: ms - 2000, ToMs: ms - 1000}
+	old.Policy = w.policy(w.model.Index(), old, cart, pay)
+	if s := why.Policies(old); len(s) != 2 || s[1].Result != why.PolicyAllow {
+		t.Errorf("before the policy came: %+v", s)
+	}
+	// An end outside is judged by its address.
+	w.model.Apply(ms, cluster.Event{NetworkPolicy: &cluster.NetworkPolicy{Namespace: "shop", Name: "out", Egress: true, StartMs: ms}})
+	bank := api.End{Name: "bank.example.com"}
+	out := &why.Facts{Src: cart.String(), Dst: bank.String(), FromMs: ms - 1000, ToMs: now.UnixMilli() + 1000}
+	var r flow.Record
+	r.SetDstIP(netip.MustParseAddr("203.0.113.7"))
+	r.SetDstKind(flow.EndExternal)
+	r.SetDstPort(443)
+	r.SetProto(cluster.ProtoTCP)
+	out.Conns = []flow.Record{r}
+	out.Policy = w.policy(w.model.Index(), out, cart, bank)
+	if s := why.Policies(out); len(s) == 0 || s[len(s)-1].Direction != "egress" || s[len(s)-1].Result != why.PolicyDeny {
+		t.Errorf("to an address outside: %+v", s)
+	}
 	if f := facts("bank"); f.Service != nil || f.Policy != nil || len(f.Changes) != 0 {
 		t.Errorf("bank's people learn of shop: %+v", f)
 	}

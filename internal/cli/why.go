@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weirnet/weir/aggregator/api"
+	explain "github.com/weirnet/weir/aggregator/why"
 	"github.com/weirnet/weir/internal/cluster"
 )
 
@@ -180,6 +181,8 @@ func (a *answer) printWhy(w *api.Why) error {
 			fmt.Fprintf(&b, "  next: %s\n", clean(f.Next))
 		}
 	}
+	writePolicies(&b, w.Policies)
+	writeBoth(&b, w.BothEnds)
 	if len(w.Changes) > 0 {
 		b.WriteString("\nchanges:\n")
 		for i := range w.Changes {
@@ -194,6 +197,60 @@ func (a *answer) printWhy(w *api.Why) error {
 	fmt.Fprintf(&b, "\nconnections: weirctl query %s --since %s --until %s\n", clean(shellQuote(w.Query)), w.Since.Format(time.RFC3339), w.Until.Format(time.RFC3339))
 	_, err := io.WriteString(a.env.Out, b.String())
 	return err
+}
+
+// writePolicies tells what decided, in order; * is what did.
+func writePolicies(b *strings.Builder, list []explain.PolicyStep) {
+	direction := ""
+	for i := range list {
+		s := &list[i]
+		if s.Direction != direction {
+			direction = s.Direction
+			fmt.Fprintf(b, "\npolicies, %s, in the order in which they are asked:\n", clean(direction))
+		}
+		mark := " "
+		switch {
+		case s.Decides:
+			mark = "*"
+		case s.Nearest:
+			mark = "~"
+		}
+		name := strings.ReplaceAll(string(s.Stage), "_", " ")
+		if s.Policy != "" {
+			name += " " + s.Policy
+		}
+		if s.Rule != "" {
+			name += "[" + s.Rule + "]"
+		}
+		text := strings.ReplaceAll(string(s.Result), "_", " ")
+		if s.Observed {
+			text += ", observed"
+		}
+		if s.Nearest {
+			text += ", the nearest allow"
+		}
+		if s.Skipped {
+			text += " (decided before it was asked)"
+		}
+		if s.Why != "" {
+			text += ": " + s.Why
+		}
+		fmt.Fprintf(b, "  %s %s: %s\n", mark, clean(name), clean(text))
+	}
+}
+
+// writeBoth tells what both ends counted.
+func writeBoth(b *strings.Builder, e *explain.BothEnds) {
+	if e == nil {
+		return
+	}
+	fmt.Fprintf(b, "\ncounted by both nodes, of %s:\n", plural(uint64(e.Conns), "connection"))
+	for _, x := range []struct {
+		what string
+		c    explain.Counted
+	}{{"packets ->", e.Packets}, {"bytes ->", e.Bytes}, {"packets <-", e.ReversePackets}, {"bytes <-", e.ReverseBytes}} {
+		fmt.Fprintf(b, "  %-10s client saw %d, server saw %d, missing %d\n", x.what, x.c.Src, x.c.Dst, x.c.Missing)
+	}
 }
 
 func changeText(c *cluster.Change) string {

@@ -241,6 +241,9 @@ func TestAgainstLists(t *testing.T) {
 						if got.Verdict != want {
 							t.Fatalf("seed %d: %+v -> %+v %d/%d: %s, by lists %s\n%s", seed, src, dst, port, proto, word(got.Verdict), word(want), got.String())
 						}
+						if err := agree(&got, eval.Trace(w.policies[src.Namespace], w.policies[dst.Namespace], p)); err != nil {
+							t.Fatalf("seed %d: %+v -> %+v %d/%d: %v", seed, src, dst, port, proto, err)
+						}
 					}
 				}
 			}

@@ -94,7 +94,7 @@ describe("a cluster with an incident", () => {
     await eventually("the rows name the policy", async () => /DENIED.*data\/cache-access/s.test((await texts(page, rows)).join("\n")));
     await page.click(`${rows} >> nth=0`, { position: { x: 4, y: 4 } });
     await eventually("both ends", async () => /client saw/.test(await page.innerText(drawer)));
-    assert.match(await page.innerText(drawer), /ingress\s+data\/cache-access/);
+    await eventually("its policy", async () => /rule of the node|NetworkPolicy data\/cache-access/.test(await page.innerText(drawer)));
     await done(page);
   });
 
@@ -404,6 +404,86 @@ describe("ends outside the cluster", () => {
     await eventually("edges between workloads", async () => /Edges between the two \d+/.test(await page.innerText(drawer)) && /shop\/cart → data\/cache/.test(await page.innerText(drawer)));
     await page.click(`${drawer} >> text=shop/cart → data/cache`);
     await eventually("why of one of them", async () => /denied|cache-access/i.test(await page.innerText(`${drawer} .cause >> nth=0`)));
+    await done(page);
+  });
+});
+
+const policies = `
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {kubernetes.io/metadata.name: shop}}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: data, labels: {kubernetes.io/metadata.name: data}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: cart, namespace: shop, labels: {app: cart}}
+spec: {nodeName: node-a, containers: [{name: c, image: x}]}
+status: {podIP: 10.99.0.1}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: cache, namespace: data, labels: {app: cache}}
+spec: {nodeName: node-b, containers: [{name: c, image: x}]}
+status: {podIP: 10.99.0.2}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: cache-access, namespace: data}
+spec:
+  podSelector: {matchLabels: {app: cache}}
+  policyTypes: [Ingress]
+  ingress:
+  - from: [{namespaceSelector: {}, podSelector: {matchLabels: {app: admin}}}]
+    ports: [{port: 22, protocol: TCP}]
+  - from: [{namespaceSelector: {}, podSelector: {matchLabels: {app: frontend}}}]
+    ports: [{port: 6379, protocol: TCP}]
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: db-access, namespace: data}
+spec: {podSelector: {matchLabels: {app: db}}, policyTypes: [Ingress]}
+`;
+
+describe("policies that are known", () => {
+  let world;
+  before(async () => {
+    world = await World.start({ feed: ["-rate", "30", "-history", "10s", "-incident", "0s"], manifests: policies });
+  });
+  after(() => world.stop());
+
+  test("stand in the drawer in the order in which they are asked, as the API says", async () => {
+    const page = await look(world, "?since=10m&q=src.workload+%3D+cart+dst.workload+%3D+cache+outcome+%3D+denied&select=edge~shop%2FDeployment%2Fcart~data%2FStatefulSet%2Fcache");
+    await page.waitForSelector(`${drawer} .policies li`);
+    const api = await answer(world, "why", { src: "shop/cart", dst: "data/cache", since: "10m" });
+    assert.deepEqual(
+      api.policies.map((s) => [s.direction, s.policy ?? "", s.rule ?? "", s.result, s.decides ?? false, s.nearest ?? false, s.observed ?? false]),
+      [
+        ["egress", "", "", "allow", true, false, false],
+        ["ingress", "", "", "not_selected", false, false, false],
+        ["ingress", "data/cache-access", "0", "no_match", false, false, false],
+        ["ingress", "data/cache-access", "1", "no_match", false, true, false],
+        ["ingress", "", "", "deny", true, false, true],
+      ],
+    );
+    const shown = await texts(page, `${drawer} .policies li`);
+    assert.equal(shown.length, api.policies.length);
+    api.policies.forEach((s, i) => assert.ok(shown[i].includes(s.why), `${shown[i]} has not ${s.why}`));
+    assert.match(shown[3], /data\/cache-access\s*\[1\] does not fit nearest allow\s+peers are app=frontend/);
+    assert.match(shown[4], /denies decides, observed/);
+    const counted = await page.innerText(`${drawer} .ends-table >> nth=0`);
+    const b = (await answer(world, "why", { src: "shop/cart", dst: "data/cache", since: "10m" })).both_ends;
+    assert.ok(b.conns > 0 && /packets →/.test(counted), counted);
+    await page.click(`${drawer} .policies >> text=data/cache-access >> nth=0`);
+    await eventually("a policy filters", () => /ingress\.policy = cache-access/.test(params(page).get("q")));
+    await page.keyboard.press("Escape");
+    await page.click(`${rows} >> nth=0`, { position: { x: 4, y: 4 } });
+    await eventually("of one connection too", async () => {
+      const t = await page.innerText(drawer);
+      return /denies decides, observed/.test(t) && /client saw\s+server saw\s+difference/.test(t);
+    });
     await done(page);
   });
 });

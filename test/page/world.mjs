@@ -2,7 +2,7 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -40,7 +40,7 @@ export class World {
   children = new Set();
 
   /** Starts an aggregator, and a feed with these flags. */
-  static async start({ feed = [], api = { auth: "none" }, tokens } = {}) {
+  static async start({ feed = [], api = { auth: "none" }, tokens, manifests } = {}) {
     const w = new World();
     w.api = await port();
     w.collect = await port();
@@ -48,6 +48,10 @@ export class World {
     if (tokens) {
       writeFileSync(file, tokens);
       chmodSync(file, 0o600);
+    }
+    if (manifests) {
+      mkdirSync(join(w.dir, "manifests"));
+      writeFileSync(join(w.dir, "manifests", "cluster.yaml"), manifests);
     }
     w.config = join(w.dir, "aggregator.yaml");
     writeFileSync(
@@ -60,6 +64,7 @@ export class World {
         correlate: { activeTimeout: "5s", inactiveTimeout: "60s", halfTimeout: "2s" },
         api: { listen: `127.0.0.1:${w.api}`, ...api, ...(tokens ? { tokenFile: file } : {}) },
         metrics: { listen: "" },
+        ...(manifests ? { cluster: { manifests: join(w.dir, "manifests") } } : {}),
       }),
     );
     await w.startAggregator();

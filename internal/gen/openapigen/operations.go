@@ -160,7 +160,8 @@ func aboutFlows() []operation {
 			method: "GET", path: "why", id: "why", summary: "Why one end does not reach the other",
 			params: []object{
 				needed(text("src", "NAMESPACE/NAME of a workload or pod, a name, or an address")), needed(text("dst", "the same, or a Service or a host outside")),
-				number("port", "the port that is dialled", 1, member{"maximum", 65535}), since, until,
+				number("port", "the port that is dialled", 1, member{"maximum", 65535}),
+				text("conn", "a `conn_id` of the pair: that connection alone, by the policies that were in force at its start"), since, until,
 			},
 			answers: answer[api.Why](), fails: []int{404, 422},
 		},

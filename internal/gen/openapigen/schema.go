@@ -44,6 +44,7 @@ var names = map[reflect.Type]string{
 	reflect.TypeFor[findings.Kind]():      "FindingKind",
 	reflect.TypeFor[why.Finding]():        "WhyFinding",
 	reflect.TypeFor[why.Cause]():          "WhyCause",
+	reflect.TypeFor[why.Counted]():        "BothEndsCounted",
 	reflect.TypeFor[ledger.Line]():        "LedgerStage",
 	reflect.TypeFor[ledger.MinuteBook]():  "LedgerMinute",
 	reflect.TypeFor[ledger.MinuteLine]():  "LedgerMinuteStage",

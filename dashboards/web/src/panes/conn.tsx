@@ -3,16 +3,19 @@
 import { get, returned } from "../api";
 import { type Conn, conns, edgeEnd, end, endTerm, ms, port, str, tone, why as whyWords, word } from "../columns";
 import { endParam, fields } from "../data";
-import { absolute, bytes, count, group, micros, plain, visible } from "../format";
+import { isWide } from "../ends";
+import { absolute, count, micros, plain, visible } from "../format";
 import { equals } from "../query";
 import { useResource } from "../resource";
 import { beat, rangeFlags, span, state } from "../state";
 import type { Result, Why } from "../types";
 import { copy, md, shell } from "../ui/copy";
-import { Glyph, Outcome } from "../ui/glyph";
+import { Glyph } from "../ui/glyph";
 import { Value } from "../ui/name";
 import { Failed, Loading } from "../ui/states";
+import { BothEnds } from "./bothends";
 import { Claim } from "./edge";
+import { Policies } from "./policies";
 
 /** The record with all its fields, and why its pair fares so. */
 export function ConnView({ id, at }: { id: string; at: number }) {
@@ -54,7 +57,7 @@ function Record({ c, id }: { c: Conn; id: string }) {
   const o = str(c.outcome);
   const words = whyWords(c);
   const { value: w } = useResource<Why>(
-    () => (edgeEnd(c, "src") && edgeEnd(c, "dst") ? id : null),
+    () => (askable(c) ? id : null),
     (stop) => {
       const s = span.peek();
       return get<Why>(
@@ -111,8 +114,9 @@ function Record({ c, id }: { c: Conn; id: string }) {
           {/^weirctl /.test(main.next) ? <code>{visible(main.next)}</code> : visible(main.next)}
         </p>
       )}
-      <Policies c={c} />
+      <Decided c={c} id={id} />
       <BothEnds c={c} />
+      <Socket c={c} />
       {w && w.findings.filter((f) => f !== main && !(f.cause === "all_well" && bad)).length > 0 && (
         <>
           <h3>Of all connections between the two</h3>
@@ -143,157 +147,58 @@ function Record({ c, id }: { c: Conn; id: string }) {
 
 const list = (v: unknown): string => (Array.isArray(v) ? v.join(", ") : String(v)).replace(/\|/g, ", ");
 
-/** The policies that decided, in the order in which they did, and what those in force say. */
-function Policies({ c }: { c: Conn }) {
-  const rows = (["egress", "ingress"] as const)
-    .map((d) => ({
-      d,
-      policy: str(c[`${d}.policy`]),
-      ns: str(c[`${d}.policy_ns`]),
-      rule: str(c[`${d}.rule`]),
-      action: str(c[`${d}.action`]),
-      type: str(c[`${d}.policy_type`]),
-    }))
-    .filter((r) => r.policy || r.rule);
+/** Whether both ends are known so far that why can be asked. */
+const askable = (c: Conn): boolean => [edgeEnd(c, "src"), edgeEnd(c, "dst")].every((e) => e !== "" && !isWide(e));
+
+/** What decided about this connection, by the policies that were in force at its start. */
+function Decided({ c, id }: { c: Conn; id: string }) {
+  const { value: w } = useResource<Why>(
+    () => (askable(c) ? id : null),
+    (stop) => {
+      const from = ms(c.start ?? c.end ?? null);
+      return get<Why>(
+        "why",
+        {
+          src: endParam(edgeEnd(c, "src")),
+          dst: endParam(edgeEnd(c, "dst")),
+          conn: id,
+          since: from - 1000,
+          until: Math.max(from, ms(c.end ?? null)) + 1000,
+        },
+        stop,
+      );
+    },
+    () => returned.value,
+    [id],
+  );
   const evaluated = str(c["policy.eval"]);
-  if (rows.length === 0 && !evaluated) return null;
   return (
     <>
-      <h3>Policies</h3>
-      <ol class="policies">
-        {rows.map((r) => (
-          <li key={r.d}>
-            <span class="muted">{r.d}</span>{" "}
-            <Value
-              of={[r.ns, r.policy].filter(Boolean).join("/") || "–"}
-              term={r.policy ? equals(`${r.d}.policy`, r.policy) : null}
-            />{" "}
-            <span class="mono">{visible(r.rule)}</span>
-            {r.action && <span class={`outcome ${r.action === "allow" ? "ok" : "denied"}`}>{r.action}</span>}
-          </li>
-        ))}
-        {evaluated && (
-          <li>
-            <span class="muted">in force at its start</span>{" "}
-            <Value
-              of={evaluated}
-              term={equals("policy.eval", evaluated)}
-              class={evaluated === "denied" ? "denied" : ""}
-            />
-            <div class="muted">{visible(str(c["policy.eval_why"]))}</div>
-          </li>
-        )}
-      </ol>
+      {w && <Policies steps={w.policies} />}
+      {evaluated && (
+        <p class="muted">
+          At its start the agent found it{" "}
+          <Value
+            of={evaluated}
+            term={equals("policy.eval", evaluated)}
+            class={evaluated === "denied" ? "denied" : ""}
+          />
+          {c["policy.eval_why"] ? `: ${visible(str(c["policy.eval_why"]))}` : ""}
+        </p>
+      )}
     </>
   );
 }
 
-const counters: [string, string, (v: number) => string][] = [
-  ["packets", "packets →", (v) => group(v)],
-  ["bytes", "bytes →", (v) => plain(bytes(v))],
-  ["reverse.packets", "packets ←", (v) => group(v)],
-  ["reverse.bytes", "bytes ←", (v) => plain(bytes(v))],
-];
-
-function BothEnds({ c }: { c: Conn }) {
-  const num = (v: unknown): number | null => (typeof v === "number" ? v : null);
-  const cell = (v: number | null, f: (v: number) => string, why: string) =>
-    v === null ? (
-      <span class="muted" title={why}>
-        –
-      </span>
-    ) : (
-      f(v)
-    );
-  const none = "that end's node did not report";
+/** What the sockets said. */
+function Socket({ c }: { c: Conn }) {
   return (
-    <>
-      <h3>What both ends saw</h3>
-      <table class="ends-table">
-        <thead>
-          <tr>
-            <th />
-            <th>client saw</th>
-            <th>server saw</th>
-            <th>difference</th>
-          </tr>
-        </thead>
-        <tbody>
-          {counters.map(([f, title, show]) => {
-            const a = num(c[`src.${f}`]);
-            const b = num(c[`dst.${f}`]);
-            const back = f.startsWith("reverse");
-            const d = a === null || b === null ? null : back ? b - a : a - b;
-            return (
-              <tr key={f}>
-                <th scope="row">{title}</th>
-                <td>{cell(a, show, none)}</td>
-                <td>{cell(b, show, none)}</td>
-                <td class={d ? "lost" : ""}>
-                  {cell(
-                    d,
-                    (v) => (v > 0 ? `${show(v)} lost` : v < 0 ? `${show(-v)} more` : "0"),
-                    "only one end is known",
-                  )}
-                </td>
-              </tr>
-            );
-          })}
-          <tr>
-            <th scope="row">retransmits</th>
-            <td>{cell(num(c["src.retransmits"]), group, "no socket was read")}</td>
-            <td>{cell(num(c["dst.retransmits"]), group, "no socket was read")}</td>
-            <td />
-          </tr>
-          <tr>
-            <th scope="row">outcome</th>
-            <td>
-              {c["src.outcome"] ? (
-                <Outcome of={str(c["src.outcome"])} />
-              ) : (
-                <span class="muted" title="that node proved none">
-                  –
-                </span>
-              )}
-            </td>
-            <td>
-              {c["dst.outcome"] ? (
-                <Outcome of={str(c["dst.outcome"])} />
-              ) : (
-                <span class="muted" title="that node proved none">
-                  –
-                </span>
-              )}
-            </td>
-            <td />
-          </tr>
-          <tr>
-            <th scope="row">node</th>
-            <td>
-              {c["src.node"] ? (
-                <Value of={str(c["src.node"])} term={equals("src.node", c["src.node"])} />
-              ) : (
-                <span class="muted">–</span>
-              )}
-            </td>
-            <td>
-              {c["dst.node"] ? (
-                <Value of={str(c["dst.node"])} term={equals("dst.node", c["dst.node"])} />
-              ) : (
-                <span class="muted">–</span>
-              )}
-            </td>
-            <td />
-          </tr>
-        </tbody>
-      </table>
-      <p class="muted">
-        {typeof c.rtt === "number"
-          ? `RTT ${plain(micros(c.rtt))}${typeof c.rtt_min === "number" ? `, at least ${plain(micros(c.rtt_min))}` : ""}. `
-          : "RTT unknown: no socket was read. "}
-        {typeof c.path_mtu === "number" ? `Path MTU ${plain(count(c.path_mtu))}. ` : ""}
-      </p>
-    </>
+    <p class="muted">
+      {typeof c.rtt === "number"
+        ? `RTT ${plain(micros(c.rtt))}${typeof c.rtt_min === "number" ? `, at least ${plain(micros(c.rtt_min))}` : ""}. `
+        : "RTT unknown: no socket was read. "}
+      {typeof c.path_mtu === "number" ? `Path MTU ${plain(count(c.path_mtu))}. ` : ""}
+    </p>
   );
 }
 

@@ -10,7 +10,9 @@ import { copy, md, shell } from "../ui/copy";
 import { Glyph, Outcome } from "../ui/glyph";
 import { Value } from "../ui/name";
 import { Failed, Loading } from "../ui/states";
+import { BothEndsSum } from "./bothends";
 import { Edges, useEdges } from "./edges";
+import { Policies } from "./policies";
 
 const calm = new Set(["all_well"]);
 const aside = new Set(["changed", "policy_not_enforced"]);
@@ -96,6 +98,8 @@ export function WhyView({ w, src, dst, port }: { w: Why; src: string; dst: strin
           <Mix outcomes={w.outcomes} total={w.conns} />
         </>
       )}
+      <Policies steps={w.policies} />
+      {w.both_ends && <BothEndsSum of={w.both_ends} />}
       {w.changes.length > 0 && (
         <>
           <h3>What changed at either end</h3>
