@@ -42,7 +42,7 @@ func (s *Server) complete(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), completeTimeout)
 	defer cancel()
 	var values query.Values
-	if s.Engine != nil || s.Long != nil {
+	if s.Engine != nil || s.longNow() != nil {
 		if take(&s.queries, s.Limits.AtOnce) {
 			defer s.queries.Add(-1)
 			values = &seenValues{s, ctx, since, until, callerOf(r).Visible()}

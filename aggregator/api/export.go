@@ -25,7 +25,7 @@ const aliveEvery = 5 * time.Second
 // streams. Those for other aggregators have places of their own, as many as those may ask
 // for.
 func (s *Server) admitExport(w http.ResponseWriter, r *http.Request, part bool) (leave func(), ok bool) {
-	if s.Engine == nil && s.Long == nil {
+	if s.Engine == nil && s.longNow() == nil {
 		fail(w, http.StatusNotFound, errNoHistory.Error())
 		return nil, false
 	}

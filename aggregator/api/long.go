@@ -7,14 +7,16 @@ import (
 	"sync"
 	"time"
 
+	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/api/query"
 )
 
 // Long is a history that goes further back than the Engine's: a database that all
 // aggregators of the same agents fill, so that one of them asks it for all.
 type Long interface {
-	// Answer fills an answer that has nothing yet; where it fails the answer is of no use.
-	Answer(ctx context.Context, a *query.Answer) error
+	// Answer fills an answer that has nothing yet, from what it has and from live records, of
+	// which it may have some already; where it fails the answer is of no use.
+	Answer(ctx context.Context, a *query.Answer, live []*flow.Record) error
 	// Name says to people what it is.
 	Name() string
 	// Begins tells from when on it has records, ms since the epoch; 0 where it has none.
@@ -70,13 +72,34 @@ func (b *begins) failed(err error, at time.Time) {
 // ForgetLong has the long history asked at once, although it failed a moment ago.
 func (s *Server) ForgetLong() { s.longBegins.failed(nil, time.Time{}) }
 
+// SetLong puts a history in the place of the one before; nil for none.
+func (s *Server) SetLong(l Long) {
+	if l == nil {
+		s.long.Store(nil)
+	} else {
+		s.long.Store(&l)
+	}
+	if s.Live != nil {
+		s.Live.KeepLong(l != nil)
+	}
+	s.ForgetLong()
+}
+
+// longNow is the long history at this moment; nil for none.
+func (s *Server) longNow() Long {
+	if l := s.long.Load(); l != nil {
+		return *l
+	}
+	return nil
+}
+
 // answer asks where the range is: this aggregator and its peers, or, where the range
-// begins before their history, the long one. If that one fails, what they have is the
-// answer, and the long one is missing from it.
+// begins before their history, the long one with what is live here and there. If that one
+// fails, what they have is the answer, and the long one is missing from it.
 func (s *Server) answer(ctx context.Context, a *query.Answer) ([]query.Missing, error) {
 	missing, done, err := s.fromLong(ctx, a)
 	if done || err != nil {
-		return nil, err
+		return missing, err
 	}
 	rest, err := s.ask(ctx, a)
 	return append(missing, rest...), err
@@ -84,7 +107,8 @@ func (s *Server) answer(ctx context.Context, a *query.Answer) ([]query.Missing, 
 
 // fromLong asks the long history, where the range begins before the own.
 func (s *Server) fromLong(ctx context.Context, a *query.Answer) (missing []query.Missing, done bool, err error) {
-	if s.Long == nil {
+	long := s.longNow()
+	if long == nil {
 		return nil, false, nil
 	}
 	var own int64
@@ -95,18 +119,20 @@ func (s *Server) fromLong(ctx context.Context, a *query.Answer) (missing []query
 	if own != 0 && a.Since >= own+slack/2 {
 		return nil, false, nil
 	}
-	at, err := s.longBegins.ask(ctx, s.Long)
+	at, err := s.longBegins.ask(ctx, long)
 	if err == nil {
 		if s.Engine != nil && (at == 0 || own != 0 && at > own-slack) {
 			return nil, false, nil // nothing older is there either
 		}
 		b := a.Fresh()
-		err = s.askLong(ctx, b)
+		missing, err = s.askLong(ctx, long, b)
 		if _, ok := query.Ended(err); ok {
 			s.Stats.LongQueries.Add(1)
-			s.noteLong(b, at)
+			if a.Visible == nil && at > a.Since+slack { // the rest tells of what others do
+				b.Note("the history begins at " + query.FormatTime(at))
+			}
 			*a = *b
-			return nil, true, err
+			return missing, true, err
 		}
 		if errors.Is(err, query.ErrGroups) || ctx.Err() != nil || a.Streams() && a.Emitted() > 0 {
 			return nil, false, err // the query's own fault, or nobody waits any more, or rows were told already
@@ -115,35 +141,28 @@ func (s *Server) fromLong(ctx context.Context, a *query.Answer) (missing []query
 	}
 	s.Stats.LongFailures.Add(1)
 	if s.Engine == nil {
-		return nil, false, fmt.Errorf("%s: %w", s.Long.Name(), err)
+		return nil, false, fmt.Errorf("%s: %w", long.Name(), err)
 	}
-	s.Log.Warn("the long history did not answer", "history", s.Long.Name(), "error", err.Error())
-	return []query.Missing{{Name: s.Long.Name(), Error: err.Error()}}, false, nil
+	s.Log.Warn("the long history did not answer", "history", long.Name(), "error", err.Error())
+	return []query.Missing{{Name: long.Name(), Error: err.Error()}}, false, nil
 }
 
-// askLong leaves a part of the time for what the aggregators have themselves.
-func (s *Server) askLong(ctx context.Context, a *query.Answer) error {
+// askLong leaves a part of the time for what the aggregators have themselves. What is live
+// is taken first: what the history gets meanwhile it finds in both, and counts once.
+func (s *Server) askLong(ctx context.Context, long Long, a *query.Answer) ([]query.Missing, error) {
 	if until, ok := ctx.Deadline(); ok && s.Engine != nil {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, until.Add(-time.Until(until)/4))
 		defer cancel()
 	}
-	return s.Long.Answer(ctx, a)
-}
-
-// noteLong says what an answer of the long history may lack.
-func (s *Server) noteLong(a *query.Answer, begins int64) {
-	a.Note("answered by " + s.Long.Name())
-	if a.Until > time.Now().Add(-longSlack).UnixMilli() {
-		a.Note("connections of the last minute may be missing: they are there once they were exported and written")
+	a.Note("answered by " + long.Name())
+	waiting := long.Waiting()
+	live, told, missing, err := s.liveEverywhere(ctx, a)
+	if err != nil {
+		return nil, err
 	}
-	if a.Visible != nil {
-		return // the rest tells of what others do
+	if a.Visible == nil && waiting > uint64(told) {
+		a.Note(fmt.Sprintf("%d records wait to be written there and are missing", waiting-uint64(told)))
 	}
-	if n := s.Long.Waiting(); n > 0 {
-		a.Note(fmt.Sprintf("%d records wait to be written there and are missing", n))
-	}
-	if begins > a.Since+longSlack.Milliseconds() {
-		a.Note("the history begins at " + query.FormatTime(begins))
-	}
+	return missing, long.Answer(ctx, a, live)
 }

@@ -89,13 +89,13 @@ func (s *Server) missing(p *Peer, err error) query.Missing {
 	return query.Missing{Name: p.Name, Error: err.Error(), Share: &share}
 }
 
-// part asks a peer for its part of an answer.
-func (p *Peer) part(ctx context.Context, a *query.Answer) (*query.Part, error) {
+// part asks a peer for its part of an answer, or with live for records besides.
+func (p *Peer) part(ctx context.Context, a *query.Answer, more ...string) (*query.Part, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stop := p.watch(ctx, cancel)
 	defer stop()
-	res, err := p.ask(ctx, a, partMedia)
+	res, err := p.ask(ctx, a, partMedia, more...)
 	if err != nil {
 		return nil, orCause(ctx, err)
 	}
@@ -147,10 +147,13 @@ func (p *Peer) sign(ctx context.Context) error {
 }
 
 // ask asks a peer for its part in one of the forms of parts; the caller closes the body.
-func (p *Peer) ask(ctx context.Context, a *query.Answer, media string) (*http.Response, error) {
+func (p *Peer) ask(ctx context.Context, a *query.Answer, media string, more ...string) (*http.Response, error) {
 	form := url.Values{
 		"q": {query.Format(a.Query)}, "part": {"true"},
 		"since": {strconv.FormatInt(a.Since, 10)}, "until": {strconv.FormatInt(a.Until, 10)},
+	}
+	for _, m := range more {
+		form.Set(m, "true")
 	}
 	if a.Streams() {
 		form.Set("limit", strconv.Itoa(a.StreamLimit()))

@@ -44,6 +44,7 @@ type asked struct {
 	limit        int // rows; 0 for all, -1 where none is given
 	visible      *flow.Visibility
 	part         bool // for another aggregator: what it has itself, to merge
+	live         bool // and of that the records that a long history does not have yet
 }
 
 // Head is the first line of a streamed answer, {"weir":{...}} being the last.
@@ -83,8 +84,8 @@ type TailLine struct {
 
 const maxBody = 64 << 10
 
-// askedParams are what parseAsked reads; the last two are for aggregators.
-const askedParams = "q since until limit -part -visible*"
+// askedParams are what parseAsked reads; the last three are for aggregators.
+const askedParams = "q since until limit -part -live -visible*"
 
 // parseAsked reads q, since, until and limit of a URL or a form.
 func (s *Server) parseAsked(r *http.Request, now time.Time) (a asked, err error) {
@@ -117,10 +118,15 @@ func (s *Server) parseAsked(r *http.Request, now time.Time) (a asked, err error)
 			return a, fmt.Errorf("limit: %q is no number of rows: give 1 or more, or 0 for all", t)
 		}
 	}
-	if t := v.Get("part"); t != "" {
-		if a.part, err = strconv.ParseBool(t); err != nil {
-			return a, fmt.Errorf("part: %q is neither true nor false", t)
+	for name, into := range map[string]*bool{"part": &a.part, "live": &a.live} {
+		if t := v.Get(name); t != "" {
+			if *into, err = strconv.ParseBool(t); err != nil {
+				return a, fmt.Errorf("%s: %q is neither true nor false", name, t)
+			}
 		}
+	}
+	if a.live && (!a.part || !callerOf(r).All) { // records are whole
+		return a, errors.New("live: it is for aggregators that ask each other")
 	}
 	if a.visible, err = visible(r, v["visible"], a.part); err != nil {
 		return a, err
@@ -186,7 +192,7 @@ func (s *Server) own(ctx context.Context, a *query.Answer) error {
 
 // admit takes one of the places for queries, and one of the caller's; leave gives them back.
 func (s *Server) admit(w http.ResponseWriter, r *http.Request) (leave func(), ok bool) {
-	if s.Engine == nil && s.Long == nil {
+	if s.Engine == nil && s.longNow() == nil {
 		fail(w, http.StatusNotFound, errNoHistory.Error())
 		return nil, false
 	}
@@ -261,7 +267,7 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	form := req.form(r)
-	if a.Table() == nil && (form == partsMedia || !req.part && s.beyond(req.limit)) {
+	if a.Table() == nil && !req.live && (form == partsMedia || !req.part && s.beyond(req.limit)) {
 		s.export(w, r, &req, a, began)
 		return
 	}
@@ -274,9 +280,11 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), s.Limits.Timeout)
 	defer cancel()
 	var missing []query.Missing
-	if req.part {
+	switch {
+	case req.live: // below
+	case req.part:
 		err = s.own(ctx, a)
-	} else {
+	default:
 		missing, err = s.answer(ctx, a)
 	}
 	if err != nil {
@@ -285,7 +293,11 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request) {
 	}
 	if req.part {
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // a response that cannot have one has none
-		replyAs(w, partMedia, http.StatusOK, a.Part())
+		part := s.livePart
+		if !req.live {
+			part = (*query.Answer).Part
+		}
+		replyAs(w, partMedia, http.StatusOK, part(a))
 		return
 	}
 	var res *query.Result

@@ -219,6 +219,52 @@ func TestPeers(t *testing.T) {
 	}
 }
 
+// TestLiveForTheLongHistory: what was told stays for the long history until that one has
+// it, whether there was a sight of it or not, and no longer than there is one.
+func TestLiveForTheLongHistory(t *testing.T) {
+	l := NewLive(2)
+	now := time.Now()
+	seqs := func(want ...uint32) {
+		t.Helper()
+		recs, n := l.RecordsLong()
+		got := []uint32{}
+		for _, r := range recs {
+			got = append(got, r.Seq)
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) || n != len(want) {
+			t.Errorf("there are %v and %d, want %v", got, n, want)
+		}
+	}
+	seq := func(n uint32) []flow.Record {
+		r := told(1, "cart", "ok", 60)
+		r.SetSeq(n)
+		return []flow.Record{r}
+	}
+	l.Told(seq(1), now)
+	seqs()
+	l.KeepLong(true)
+	for n := range uint32(3) {
+		l.Told(seq(n+2), now)
+	}
+	seqs(2, 3) // there is no room for more
+	l.Stored(seq(4))
+	seqs(2, 3)
+	l.StoredLong(seq(2))
+	seqs(3)
+	if len(l.Records()) != 0 {
+		t.Error("the history has to wait for what it has")
+	}
+	l.Told(seq(5), now.Add(toldKeep/2))
+	l.Told(seq(6), now.Add(2*toldKeep)) // the long history does not come: its spool has them
+	seqs(6)
+	l.KeepLong(false)
+	seqs()
+	l.KeepLong(true)
+	l.Told(seq(7), now)
+	seqs(7)
+}
+
 // TestLive: a sight is found before it is told, is complete from both ends, is counted
 // once beside the told record, and goes afterwards.
 func TestLive(t *testing.T) {

@@ -88,9 +88,8 @@ type Server struct {
 	Cluster    Cluster                                                    // nil for none
 	Engine     Engine                                                     // nil for none
 	Limits     QueryLimits
-	Long       Long         // what is older than the engine's history; nil for none
 	OwnBegins  func() int64 // when the engine's history begins, ms since the epoch, 0 while it is empty; nil for none
-	Live       *Live        // what the engine reads besides the history; nil for none
+	Live       *Live        // what the engine and the long history read besides; nil for none
 	Peers      []Peer       // other aggregators of the same agents
 
 	addr    atomic.Pointer[net.TCPAddr]
@@ -103,6 +102,7 @@ type Server struct {
 	briefs  briefs
 
 	aliveEvery time.Duration // for tests; zero for the constant
+	long       atomic.Pointer[Long] // what is older than the engine's history; see SetLong
 	longBegins begins
 	Stats      Stats
 }

@@ -37,6 +37,7 @@ type fanout struct {
 	book    *ledger.Book
 	reg     prometheus.Registerer
 	birds   *canaries
+	written func(sink string, recs []flow.Record, err error) // is told of each write; nil for nobody
 
 	mu      sync.Mutex // of changes
 	entries atomic.Pointer[[]*entry]
@@ -103,13 +104,24 @@ func (f *fanout) open(e *entry, held ledger.Amount) error {
 	rc.BatchRecords, rc.BatchAge = s.Batch()
 	rc.RetryMin, rc.RetryMax, rc.Filter = s.Spool.RetryMin, s.Spool.RetryMax, filter
 	e.stage = f.book.Stage("sink/" + s.Name)
-	r, err := sinks.NewRunner(rc, sink, sinks.Deps{Logger: f.log, Stage: e.stage, Registerer: f.reg, Clock: time.Now, Tried: f.birds.tried(s.Name), Held: held})
+	r, err := sinks.NewRunner(rc, sink, sinks.Deps{Logger: f.log, Stage: e.stage, Registerer: f.reg, Clock: time.Now, Tried: f.tried(s.Name), Held: held})
 	if err != nil {
 		f.forget(e)
 		return err
 	}
 	e.runner = runner{r, f.drain, f.log}
 	return nil
+}
+
+// tried is told of the writes of a sink.
+func (f *fanout) tried(name string) func([]flow.Record, error) {
+	birds := f.birds.tried(name)
+	return func(recs []flow.Record, err error) {
+		birds(recs, err)
+		if f.written != nil {
+			f.written(name, recs, err)
+		}
+	}
 }
 
 func (f *fanout) forget(e *entry) {

@@ -113,7 +113,7 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 	var fit nodesHealth
 	agg, err := aggregator.New(loopConfig(cfg), aggregator.Deps{
 		Stage: book.Stage("correlate"), Logger: log, Live: birds.live(both(hub, live)), Out: birds.out(sinks),
-		Pending: pending(history, live),
+		Pending: pending(cfg, live),
 		Health:  func() []correlate.Health { return fit.now(col) },
 	})
 	if err != nil {
@@ -138,20 +138,21 @@ func wire(cfg *config.Aggregator, log *slog.Logger, v buildinfo.Info) (*parts, e
 	judge := newVerify(birds, sinks, col)
 	web.Verify = judge.list
 	serveQueries(web, &cfg.API, tls, history)
-	if err := errors.Join(identify(web, &cfg.API, world), openLong(web, cfg, sinks)); err != nil {
+	older, err := newLonger(web, cfg, sinks)
+	if err := errors.Join(err, identify(web, &cfg.API, world)); err != nil {
 		return nil, err
 	}
 	watch := &obs.Server{
 		Config: cfg.Metrics, TLS: tls.metrics, Log: log, Registry: reg, Version: v, NotReady: g.NotReady,
 		State: states(book, former, col, agg),
 	}
-	p := &parts{g, reg, book, birds, &reload{now: cfg, sinks: sinks, log: log}}
+	p := &parts{g, reg, book, birds, &reload{now: cfg, sinks: sinks, longer: older, log: log}}
 	world.agents, world.tables = agentStates(col), tableStates(col)
 	more := slices.Concat(world.metrics(), judge.metrics(), p.reload.metrics(), watchHistory(watch, history))
 	if err := errors.Join(register(p, agg, col, web, tls), reg.Add(more...)); err != nil {
 		return nil, err
 	}
-	g.Add(watch, tls, perMinute, web, judge)
+	g.Add(watch, tls, perMinute, older, web, judge)
 	if history != nil {
 		g.Add(history)
 	}

@@ -71,9 +71,10 @@ func both(hub *api.Hub, live *api.Live) func([]flow.Record) {
 	}
 }
 
-// pending gives queries what is not told yet; nil where there is no history to ask.
-func pending(history *store.Store, live *api.Live) func([]flow.Record) {
-	if history == nil {
+// pending gives queries what is not told yet; nil where there is no history to ask, and no
+// sink that could become one.
+func pending(cfg *config.Aggregator, live *api.Live) func([]flow.Record) {
+	if !cfg.History.Enabled && cfg.LongHistory() == nil {
 		return nil
 	}
 	return func(recs []flow.Record) { live.Publish(recs, time.Now()) }

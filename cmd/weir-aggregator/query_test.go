@@ -14,6 +14,7 @@ import (
 	"github.com/weirnet/weir/aggregator/store"
 	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/api/query"
+	"github.com/weirnet/weir/internal/config"
 	"github.com/weirnet/weir/internal/ledger"
 )
 
@@ -62,7 +63,7 @@ func correlating(t *testing.T) (*aggregator.Aggregator, *store.Store, *answers) 
 	agg, err := aggregator.New(loop, aggregator.Deps{
 		Stage: book.Stage("correlate"), Logger: slog.New(slog.DiscardHandler),
 		Live:    func(recs []flow.Record) { live.Told(recs, time.Now()) },
-		Pending: pending(history, live),
+		Pending: pending(config.DefaultAggregator(), live),
 		Out: func(recs []flow.Record) {
 			if err := history.Write(context.Background(), recs); err != nil {
 				t.Error(err)

@@ -22,13 +22,14 @@ import (
 const lookEvery = 5 * time.Second
 
 // reload takes up a changed configuration when SIGHUP says so or the file differs: the
-// sinks that differ, and nothing else. A file that is wrong changes nothing. It is a task
+// sinks that differ, which of them answers for long ranges, and nothing else. A file that is wrong changes nothing. It is a task
 // of the daemon.
 type reload struct {
-	cmd   *config.Command // nil where there is no command line
-	now   *config.Aggregator
-	sinks *fanout
-	log   *slog.Logger
+	cmd    *config.Command // nil where there is no command line
+	now    *config.Aggregator
+	sinks  *fanout
+	longer *longer
+	log    *slog.Logger
 
 	done, refused atomic.Uint64
 	failed        atomic.Bool // the last one was refused
@@ -91,7 +92,16 @@ func (r *reload) take() {
 	err := r.cmd.Reload(next)
 	var changes []any
 	if err == nil {
+		err = r.longer.check(next)
+	}
+	if err == nil {
 		changes, err = r.sinks.reload(next.Sinks)
+	}
+	if err == nil {
+		var moved bool
+		if moved, err = r.longer.take(next); moved {
+			changes = append(changes, "long history", r.longer.of())
+		}
 	}
 	r.failed.Store(err != nil)
 	if err != nil {
@@ -110,9 +120,11 @@ func (r *reload) take() {
 	r.log.Info("configuration taken up", append([]any{"file", r.cmd.File()}, changes...)...)
 }
 
-// differs names the parts, but for the sinks, in which two configurations differ.
+// differs names the parts, but for what a reload takes up, in which two configurations differ.
 func differs(a, b *config.Aggregator) (keys []string) {
-	x, y := reflect.ValueOf(a).Elem(), reflect.ValueOf(b).Elem()
+	c := *b
+	c.History.Longer = a.History.Longer
+	x, y := reflect.ValueOf(a).Elem(), reflect.ValueOf(&c).Elem()
 	for i := range x.NumField() {
 		f := x.Type().Field(i)
 		if f.Name != "Sinks" && !reflect.DeepEqual(x.Field(i).Interface(), y.Field(i).Interface()) {

@@ -37,7 +37,31 @@ func TestAnswersAgree(t *testing.T) {
 	if err := s.WriteAt(t.Context(), 300, recs[300:]); err != nil {
 		t.Fatal(err)
 	}
-	reader := newReader(t, cfg)
+	agree(t, rng, newReader(t, cfg), recs, nil)
+}
+
+// TestAnswersWithLiveRecordsAgree is TestAnswersAgree where the database has some of the
+// records, and the rest, with some that it has, come with the query.
+func TestAnswersWithLiveRecordsAgree(t *testing.T) {
+	srv := testenv.StartClickHouse(t)
+	cfg := config(srv.Addr)
+	rng := rand.New(rand.NewPCG(17, 18))
+	w := querytest.Scatter(rng, querytest.Records(rng, 600))
+	if err := newSink(t, cfg, "a").WriteAt(t.Context(), 0, w.Stored); err != nil {
+		t.Fatal(err)
+	}
+	var live []*flow.Record
+	for _, list := range [][]flow.Record{w.Waiting, w.Sights, w.Passed} {
+		for i := range list {
+			live = append(live, &list[i])
+		}
+	}
+	agree(t, rng, newReader(t, cfg), append(w.Told, w.Sights...), live)
+}
+
+// agree asks the same of the database, with live records, and of the evaluator in memory.
+func agree(t *testing.T, rng *rand.Rand, reader *clickhouse.Reader, recs []flow.Record, live []*flow.Record) {
+	t.Helper()
 	queries := 150
 	if n, err := strconv.Atoi(os.Getenv("WEIR_QUERIES")); err == nil {
 		queries = n
@@ -64,7 +88,7 @@ func TestAnswersAgree(t *testing.T) {
 		}
 		want := inMemory(t, req.Fresh(), recs)
 		got := req.Fresh()
-		if err := reader.Answer(t.Context(), got); err != nil {
+		if err := reader.Answer(t.Context(), got, live); err != nil {
 			t.Fatalf("query %d %s: %v", i, query.Format(q), err)
 		}
 		if d := differ(t, want, got); d != "" {
@@ -179,7 +203,7 @@ func TestManyDistinct(t *testing.T) {
 	}
 	got := request(t, q, recs[0].Start-1, recs[4999].End+1)
 	want := inMemory(t, got.Fresh(), recs)
-	if err := newReader(t, cfg).Answer(t.Context(), got); err != nil {
+	if err := newReader(t, cfg).Answer(t.Context(), got, nil); err != nil {
 		t.Fatal(err)
 	}
 	if d := differ(t, want, got); d != "" {

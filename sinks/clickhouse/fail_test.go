@@ -164,7 +164,7 @@ func TestReaderFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := newReader(t, cfg)
-	ask := func(ctx context.Context) error { return r.Answer(ctx, request(t, q, 0, 1)) }
+	ask := func(ctx context.Context) error { return r.Answer(ctx, request(t, q, 0, 1), nil) }
 	wantError(t, ask(t.Context()), `refuses user "default"`, "check the password in "+cfg.PasswordFile)
 	write(t, cfg.PasswordFile, "right")
 	if err := ask(t.Context()); err != nil {

@@ -2,6 +2,7 @@ package clickhouse
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -9,6 +10,7 @@ import (
 	clickhouse "github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
+	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/api/query"
 	"github.com/weirnet/weir/sinks/clickhouse/ddl"
 	"github.com/weirnet/weir/sinks/clickhouse/sql"
@@ -21,7 +23,10 @@ type Reader struct {
 
 	mu   sync.Mutex
 	conn driver.Conn // nil before the first question, and after one that failed
+	done bool        // closed
 }
+
+var errClosed = errors.New("the reader of ClickHouse is closed: its configuration changed, or the process stops")
 
 // readers is how many questions are asked of the server at once; more wait.
 const readers = 8
@@ -37,10 +42,11 @@ func NewReader(cfg Config) (*Reader, error) {
 // Name is that of the sink.
 func (r *Reader) Name() string { return r.cfg.Name }
 
-// Close ends the connections.
+// Close ends the connections; questions fail from then on.
 func (r *Reader) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.done = true
 	if r.conn == nil {
 		return nil
 	}
@@ -52,6 +58,9 @@ func (r *Reader) Close() error {
 func (r *Reader) connect() (driver.Conn, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.done {
+		return nil, errClosed
+	}
 	if r.conn == nil {
 		conn, err := r.cfg.open(readers)
 		if err != nil {
@@ -94,11 +103,12 @@ func (r *Reader) Begins(ctx context.Context) (int64, error) {
 	return ms, nil
 }
 
-// Answer fills a, which must be fresh. The answer means what that of the built-in history
-// means. Where it fails, a may have some of it.
-func (r *Reader) Answer(ctx context.Context, a *query.Answer) error {
+// Answer fills a, which must be fresh, from the database and from live records, of which it
+// may have some already. The answer means what that of the built-in history means. Where it
+// fails, a may have some of it.
+func (r *Reader) Answer(ctx context.Context, a *query.Answer, live []*flow.Record) error {
 	l := r.cfg.Layout()
-	req := sql.Request{Query: a.Query, Since: a.Since, Until: a.Until, Limits: a.Limits(), Visible: a.Visible, Whole: a.Whole}
+	req := sql.Request{Query: a.Query, Since: a.Since, Until: a.Until, Limits: a.Limits(), Visible: a.Visible, Whole: a.Whole, Live: len(live) > 0}
 	st, err := sql.Compile(&req, l.Name(ddl.Flows))
 	if err != nil {
 		return err
@@ -108,7 +118,15 @@ func (r *Reader) Answer(ctx context.Context, a *query.Answer) error {
 		return err
 	}
 	var scanned atomic.Uint64
-	ctx = clickhouse.Context(ctx, clickhouse.WithProgress(func(p *clickhouse.Progress) { scanned.Add(p.Rows) }))
+	opts := []clickhouse.QueryOption{clickhouse.WithProgress(func(p *clickhouse.Progress) { scanned.Add(p.Rows) })}
+	if len(live) > 0 {
+		t, err := liveTable(st.Live, live)
+		if err != nil {
+			return err
+		}
+		opts = append(opts, clickhouse.WithExternalTable(t))
+	}
+	ctx = clickhouse.Context(ctx, opts...)
 	rows, err := conn.Query(ctx, st.SQL)
 	if err != nil {
 		return r.failed(conn, err)

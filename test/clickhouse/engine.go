@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"unsafe"
 
@@ -118,6 +119,27 @@ func (e *engine) with(settings []setting, f func() error) error {
 			return err
 		}
 		set = append(set, s.name)
+	}
+	return f()
+}
+
+// table is one that a client sends with its query.
+type table struct {
+	name    string
+	columns []string
+	blocks  []byte // of format Native
+}
+
+// withTables runs f while the tables are there.
+func (e *engine) withTables(tables []table, f func() error) error {
+	for _, t := range tables {
+		if _, err := e.runLocked("CREATE TEMPORARY TABLE `"+t.name+"` ("+strings.Join(t.columns, ", ")+") ENGINE = Memory", "Null"); err != nil {
+			return err
+		}
+		defer func() { _, _ = e.runLocked("DROP TEMPORARY TABLE IF EXISTS `"+t.name+"`", "Null") }()
+		if err := e.insertLocked("INSERT INTO `"+t.name+"`", t.blocks); err != nil {
+			return err
+		}
 	}
 	return f()
 }

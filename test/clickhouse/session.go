@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -131,14 +132,9 @@ func (s *session) query() error {
 		return fmt.Errorf("query: %w", err)
 	}
 	s.compressed = q.Compression == ch.CompressionEnabled
-	for { // external tables, ended by an empty block
-		blk, err := s.block()
-		if err != nil {
-			return fmt.Errorf("external table: %w", err)
-		}
-		if len(blk.Columns) == 0 {
-			break
-		}
+	tables, err := s.tables()
+	if err != nil {
+		return fmt.Errorf("external table: %w", err)
 	}
 	var settings []setting
 	for _, x := range q.Settings {
@@ -150,19 +146,20 @@ func (s *session) query() error {
 	if m := insertIt.FindStringSubmatch(q.Body); m != nil {
 		return s.insert(m[1], m[2], settings)
 	}
-	var out []byte
-	err := s.e.with(settings, func() (err error) {
-		out, err = s.e.runLocked(q.Body, "Native")
-		return err
+	var out, head []byte
+	err = s.e.with(settings, func() error {
+		return s.e.withTables(tables, func() (err error) {
+			out, err = s.e.runLocked(q.Body, "Native")
+			if err == nil && len(out) == 0 && isSelect.MatchString(q.Body) { // no rows: a server tells the columns all the same
+				head, err = s.e.runLocked("SELECT * FROM ("+q.Body+") LIMIT 0", "TSVWithNamesAndTypes")
+			}
+			return err
+		})
 	})
 	if err != nil {
 		return s.exception(err)
 	}
-	if len(out) == 0 && isSelect.MatchString(q.Body) { // no rows: a server tells the columns all the same
-		head, err := s.e.run("SELECT * FROM ("+q.Body+") LIMIT 0", "TSVWithNamesAndTypes")
-		if err != nil {
-			return s.exception(err)
-		}
+	if head != nil {
 		s.header(strings.Split(string(head), "\n"))
 	}
 	rd := ch.NewReader(bytes.NewReader(out))
@@ -205,25 +202,48 @@ func (s *session) data(raw []byte) {
 	s.out.Buf = append(s.out.Buf, raw...)
 }
 
-// block reads one block of data.
-func (s *session) block() (*proto.Block, error) {
+// tables reads the external tables of a query, which an empty block ends.
+func (s *session) tables() (out []table, err error) {
+	for {
+		name, blk, err := s.block()
+		if err != nil || len(blk.Columns) == 0 {
+			return out, err
+		}
+		i := slices.IndexFunc(out, func(t table) bool { return t.name == name })
+		if i < 0 {
+			t := table{name: name}
+			for _, c := range blk.Columns {
+				t.columns = append(t.columns, "`"+c.Name()+"` "+string(c.Type()))
+			}
+			i, out = len(out), append(out, t)
+		}
+		var b ch.Buffer
+		if err := blk.Encode(&b, 0); err != nil {
+			return nil, err
+		}
+		out[i].blocks = append(out[i].blocks, b.Buf...)
+	}
+}
+
+// block reads one block of data, of a table with a name where it has one.
+func (s *session) block() (name string, blk *proto.Block, err error) {
 	p, err := s.r.UVarInt()
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	if ch.ClientCode(p) != ch.ClientCodeData {
-		return nil, fmt.Errorf("data was due and a packet of kind %d came", p)
+		return "", nil, fmt.Errorf("data was due and a packet of kind %d came", p)
 	}
-	if _, err := s.r.Str(); err != nil {
-		return nil, err
+	if name, err = s.r.Str(); err != nil {
+		return "", nil, err
 	}
 	if s.compressed {
 		s.r.EnableCompression()
 		defer s.r.DisableCompression()
 	}
-	blk := proto.NewBlock()
+	blk = proto.NewBlock()
 	blk.ServerContext.Timezone = time.UTC
-	return blk, blk.Decode(s.r, uint64(s.version))
+	return name, blk, blk.Decode(s.r, uint64(s.version))
 }
 
 // insert tells the client the columns, takes its blocks and stores them as one.
@@ -242,7 +262,7 @@ func (s *session) insert(table, columns string, settings []setting) error {
 	}
 	var payload ch.Buffer
 	for {
-		blk, err := s.block()
+		_, blk, err := s.block()
 		if err != nil {
 			return fmt.Errorf("insert: %w", err)
 		}

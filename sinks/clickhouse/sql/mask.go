@@ -43,12 +43,20 @@ func (c *compiler) seen() string {
 // newest is where the newest record of a connection has a field that was noted.
 func (c *compiler) newest(id flow.FieldID) string { return fmt.Sprintf("newest.%d", 1+c.place(id)) }
 
+// sight gives columns that say which ends of a connection are the caller's.
+func (c *compiler) sight() []string {
+	if c.visible == nil {
+		return nil
+	}
+	return []string{c.mine(c.newest(flow.FSrcNS)) + " AS mine_src", c.mine(c.newest(flow.FDstNS)) + " AS mine_dst"}
+}
+
 // masked is a field of a connection as the caller sees it, given as x.
 func (c *compiler) masked(id flow.FieldID, x string) string {
 	if c.visible == nil {
 		return x
 	}
-	src, dst := c.mine(c.newest(flow.FSrcNS)), c.mine(c.newest(flow.FDstNS))
+	const src, dst = "mine_src", "mine_dst"
 	if id == flow.FDstPort { // behind a Service of others, the port that was dialled
 		svc := c.newest(flow.FSvcPort)
 		return fmt.Sprintf("if(NOT %s AND isNotNull(%s), %s, %s)", dst, svc, svc, x)

@@ -24,6 +24,8 @@ type Statement struct {
 	// List are the fields of a list of connections, in the order of the columns; each is
 	// the field's text, or NULL. Nil for groups, whose columns Groups describes.
 	List []flow.FieldID
+	// Live are the columns that the table LiveTable must have; see Request.Live.
+	Live []flow.FieldID
 }
 
 // compiler writes one query.
@@ -35,7 +37,8 @@ type compiler struct {
 	fields       []flow.FieldID
 	where        string
 	visible      *flow.Visibility
-	whole        bool
+	whole, live  bool
+	columns      []flow.FieldID // of records, that rows reads
 }
 
 // Request is a query over [Since, Until), milliseconds since the epoch.
@@ -45,6 +48,10 @@ type Request struct {
 	Limits       query.Limits     // of rows and groups; one more comes of either, so that it can be told
 	Visible      *flow.Visibility // as query.Answer has it
 	Whole        bool             // a list has all fields, not only those it shows
+
+	// Live reads LiveTable besides. Of a connection's records there those count that are newer
+	// than all that are stored, so that one that is in both counts once.
+	Live bool
 }
 
 // Compile writes the SELECT for a request to a table.
@@ -56,7 +63,7 @@ func Compile(r *Request, table string) (*Statement, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &compiler{q: r.Query, table: table, since: r.Since, until: r.Until, visible: r.Visible, whole: r.Whole}
+	c := &compiler{q: r.Query, table: table, since: r.Since, until: r.Until, visible: r.Visible, whole: r.Whole, live: r.Live}
 	if c.where, err = condition(plain); err != nil {
 		return nil, err
 	}
@@ -64,9 +71,17 @@ func Compile(r *Request, table string) (*Statement, error) {
 	c.needsOfMask()
 	if st := r.Query.Stats(); st != nil {
 		c.every = st.Every.Milliseconds()
-		return c.groups(st, r.Limits.Groups), nil
+		return c.done(c.groups(st, r.Limits.Groups)), nil
 	}
-	return c.list(r.Limits.Rows), nil
+	return c.done(c.list(r.Limits.Rows)), nil
+}
+
+// done says of a statement what it reads besides the table.
+func (c *compiler) done(st *Statement) *Statement {
+	if c.live {
+		st.Live = c.columns
+	}
+	return st
 }
 
 func (c *compiler) need(ids ...flow.FieldID) {
@@ -143,13 +158,15 @@ func (c *compiler) list(rows int) *Statement {
 	c.need(shown...)
 	by = append(by, value(flow.FEnd)+" DESC", "ifNull("+value(flow.FConnID)+", 0) ASC")
 	cols := make([]string, 0, len(shown))
-	for _, id := range shown {
-		cols = append(cols, text(query.Field{Name: flow.Fields[id].Name, IDs: []flow.FieldID{id}}))
+	names := make([]string, 0, len(shown))
+	for i, id := range shown {
+		cols = append(cols, fmt.Sprintf("%s AS c%d", text(query.Field{Name: flow.Fields[id].Name, IDs: []flow.FieldID{id}}), i))
+		names = append(names, fmt.Sprintf("c%d", i))
 	}
 	if c.visible != nil {
 		// The number of a connection is hidden: what is shown alone decides which of two
-		// connections comes first.
-		by = append(by, cols...)
+		// connections comes first. A tuple, as the server compiles code for each key.
+		by = append(by, "tuple("+strings.Join(names, ", ")+")")
 	}
 	return &Statement{
 		SQL:  fmt.Sprintf("SELECT %s\nFROM (%s)\nWHERE %s\nORDER BY %s\nLIMIT %d", strings.Join(cols, ",\n    "), c.rows(), c.where, strings.Join(by, ", "), keep),
@@ -180,23 +197,30 @@ func (c *compiler) rows() string {
 		step, key = "step,\n    ", ", step"
 		steps = fmt.Sprintf("\n    ARRAY JOIN range(toUInt64(intDiv(greatest(t0, %d), %d)), toUInt64(intDiv(least(t1, %d), %d)) + 1) AS step", c.since, c.every, c.until-1, c.every)
 	}
-	var newest, inner, outer []string
+	c.columns = slices.Clone(fold)
+	var newest, inner []string
+	outer := c.sight()
+	shares := c.newSums()
 	for _, id := range c.fields {
 		delta, summed := counter(id)
 		switch {
 		case summed:
-			inner = append(inner, fmt.Sprintf("sum(%s) AS s%d", share(ddl.Ident(ddl.ColumnName(delta)), begin, end), id))
-			outer = append(outer, fmt.Sprintf("if(isNull(s%d), NULL, toNullable(toUInt64(least(assumeNotNull(s%d), toUInt128(18446744073709551615))))) AS %s", id, id, value(id)))
+			c.columns = append(c.columns, delta)
+			outer = append(outer, shares.add(id, share(ddl.Ident(ddl.ColumnName(delta)), begin, end), value(id)))
 		case id == flow.FFirst:
 			newest = append(newest, ddl.Ident(ddl.ColumnName(id)))
 			first, start := fmt.Sprintf("newest.%d", len(newest)), fmt.Sprintf("toUnixTimestamp64Milli(newest.%d)", 1+c.place(flow.FStart))
 			outer = append(outer, fmt.Sprintf("if(opened OR isNotNull(%s) OR isNotNull(%s), CAST(opened AND ifNull(%s >= %s AND %s < %s, true) AS Nullable(Bool)), NULL) AS %s",
 				first, start, start, begin, start, end, value(id)))
 		default:
+			c.columns = append(c.columns, id)
 			newest = append(newest, ddl.Ident(ddl.ColumnName(id)))
 			outer = append(outer, c.masked(id, fmt.Sprintf("newest.%d", len(newest)))+" AS "+value(id))
 		}
 	}
+	slices.Sort(c.columns)
+	c.columns = slices.Compact(c.columns)
+	inner = append(inner, shares.columns()...)
 	inner = append(inner, fmt.Sprintf("argMax(tuple(%s), (`end`, ifNull(`final`, false), ifNull(seq, 0), ifNull(records, 0), pos)) AS newest", strings.Join(append(newest, "0"), ", ")))
 	inner = append(inner, fmt.Sprintf("max(ifNull(if(isNotNull(start), toUnixTimestamp64Milli(start) >= %s AND toUnixTimestamp64Milli(start) < %s, `first` AND t0 >= %s AND t0 < %s), false)) AS opened", begin, end, begin, end))
 	return fmt.Sprintf(`SELECT %s%s
@@ -206,13 +230,15 @@ func (c *compiler) rows() string {
       SELECT *, toUnixTimestamp64Milli(`+"`end`"+`) AS t1, least(ifNull(toUnixTimestamp64Milli(since), t1), t1) AS t0,
         if(isNull(conn_id), toString((spool, pos)), '') AS lone
       FROM %s
-      WHERE `+"`end`"+` >= %s AND (since < %s OR `+"`end`"+` < %s)%s
     )%s
     WHERE if(t0 = t1, t1 >= %s AND t1 < %s, t0 < %s AND t1 > %s)
     GROUP BY conn_id, lone%s
-  )`, step, strings.Join(outer, ",\n    "), step, strings.Join(inner, ",\n      "), c.table,
-		instant(c.since), instant(c.until), instant(c.until), c.seen(), steps, begin, end, end, begin, key)
+  )`, step, strings.Join(outer, ",\n    "), step, strings.Join(inner, ",\n      "), c.records(),
+		steps, begin, end, end, begin, key)
 }
+
+// fold are the fields by which records are folded.
+var fold = []flow.FieldID{flow.FStart, flow.FEnd, flow.FSince, flow.FFirst, flow.FFinal, flow.FSeq, flow.FRecords, flow.FConnID}
 
 // place is where a field stands among those of the newest record.
 func (c *compiler) place(id flow.FieldID) int {

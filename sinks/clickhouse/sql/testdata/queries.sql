@@ -1,24 +1,24 @@
 -- service = "o'brien" | limit 5
-SELECT CAST(formatDateTime(v0, '%Y-%m-%dT%H:%i:%S') || '.' || leftPad(toString(toUnixTimestamp64Milli(v0) % 1000), 3, '0') || 'Z' AS Nullable(String)),
-    CAST(formatDateTime(v1, '%Y-%m-%dT%H:%i:%S') || '.' || leftPad(toString(toUnixTimestamp64Milli(v1) % 1000), 3, '0') || 'Z' AS Nullable(String)),
-    CAST(replaceRegexpOne(IPv6NumToString(v3), '^::ffff:([0-9.]+)$', '\\1') AS Nullable(String)),
-    CAST(replaceRegexpOne(IPv6NumToString(v4), '^::ffff:([0-9.]+)$', '\\1') AS Nullable(String)),
-    CAST(v6 AS Nullable(String)),
-    CAST(v7 AS Nullable(String)),
-    CAST(v10 AS Nullable(String)),
-    CAST(v14 AS Nullable(String)),
-    CAST(v17 AS Nullable(String)),
-    CAST(v18 AS Nullable(String)),
-    CAST(v20 AS Nullable(String)),
-    CAST(v21 AS Nullable(String)),
-    CAST(v24 AS Nullable(String)),
-    CAST(v90 AS Nullable(String)),
-    CAST(v98 AS Nullable(String)),
-    CAST(v99 AS Nullable(String)),
-    CAST(v100 AS Nullable(String)),
-    CAST(v101 AS Nullable(String)),
-    CAST(v107 AS Nullable(String)),
-    CAST(lower(leftPad(hex(v119), 16, '0')) AS Nullable(String))
+SELECT CAST(formatDateTime(v0, '%Y-%m-%dT%H:%i:%S') || '.' || leftPad(toString(toUnixTimestamp64Milli(v0) % 1000), 3, '0') || 'Z' AS Nullable(String)) AS c0,
+    CAST(formatDateTime(v1, '%Y-%m-%dT%H:%i:%S') || '.' || leftPad(toString(toUnixTimestamp64Milli(v1) % 1000), 3, '0') || 'Z' AS Nullable(String)) AS c1,
+    CAST(replaceRegexpOne(IPv6NumToString(v3), '^::ffff:([0-9.]+)$', '\\1') AS Nullable(String)) AS c2,
+    CAST(replaceRegexpOne(IPv6NumToString(v4), '^::ffff:([0-9.]+)$', '\\1') AS Nullable(String)) AS c3,
+    CAST(v6 AS Nullable(String)) AS c4,
+    CAST(v7 AS Nullable(String)) AS c5,
+    CAST(v10 AS Nullable(String)) AS c6,
+    CAST(v14 AS Nullable(String)) AS c7,
+    CAST(v17 AS Nullable(String)) AS c8,
+    CAST(v18 AS Nullable(String)) AS c9,
+    CAST(v20 AS Nullable(String)) AS c10,
+    CAST(v21 AS Nullable(String)) AS c11,
+    CAST(v24 AS Nullable(String)) AS c12,
+    CAST(v90 AS Nullable(String)) AS c13,
+    CAST(v98 AS Nullable(String)) AS c14,
+    CAST(v99 AS Nullable(String)) AS c15,
+    CAST(v100 AS Nullable(String)) AS c16,
+    CAST(v101 AS Nullable(String)) AS c17,
+    CAST(v107 AS Nullable(String)) AS c18,
+    CAST(lower(leftPad(hex(v119), 16, '0')) AS Nullable(String)) AS c19
 FROM (SELECT newest.1 AS v24,
     newest.2 AS v0,
     newest.3 AS v1,
@@ -125,11 +125,11 @@ GROUP BY k0
 LIMIT 1001;
 
 -- verdict = denied policy =~ "pci-.*" | fields start, evidence, bytes | sort bytes desc | limit 3
-SELECT CAST(formatDateTime(v0, '%Y-%m-%dT%H:%i:%S') || '.' || leftPad(toString(toUnixTimestamp64Milli(v0) % 1000), 3, '0') || 'Z' AS Nullable(String)),
-    CAST(formatDateTime(v1, '%Y-%m-%dT%H:%i:%S') || '.' || leftPad(toString(toUnixTimestamp64Milli(v1) % 1000), 3, '0') || 'Z' AS Nullable(String)),
-    CAST(v10 AS Nullable(String)),
-    if(isNull(v91), NULL, toNullable(arrayStringConcat(arrayFilter(x -> x != '', [if(bitTest(ifNull(v91, 0), 0), 'conntrack', ''), if(bitTest(ifNull(v91, 0), 1), 'socket', ''), if(bitTest(ifNull(v91, 0), 2), 'nflog', ''), if(bitTest(ifNull(v91, 0), 3), 'datapath', ''), if(bitTest(ifNull(v91, 0), 4), 'both_ends', ''), if(bitTest(ifNull(v91, 0), 5), 'packet', ''), if(bitTest(ifNull(v91, 0), 6), 'bit6', ''), if(bitTest(ifNull(v91, 0), 7), 'bit7', '')]), '|'))),
-    CAST(lower(leftPad(hex(v119), 16, '0')) AS Nullable(String))
+SELECT CAST(formatDateTime(v0, '%Y-%m-%dT%H:%i:%S') || '.' || leftPad(toString(toUnixTimestamp64Milli(v0) % 1000), 3, '0') || 'Z' AS Nullable(String)) AS c0,
+    CAST(formatDateTime(v1, '%Y-%m-%dT%H:%i:%S') || '.' || leftPad(toString(toUnixTimestamp64Milli(v1) % 1000), 3, '0') || 'Z' AS Nullable(String)) AS c1,
+    CAST(v10 AS Nullable(String)) AS c2,
+    if(isNull(v91), NULL, toNullable(arrayStringConcat(arrayFilter(x -> x != '', [if(bitTest(ifNull(v91, 0), 0), 'conntrack', ''), if(bitTest(ifNull(v91, 0), 1), 'socket', ''), if(bitTest(ifNull(v91, 0), 2), 'nflog', ''), if(bitTest(ifNull(v91, 0), 3), 'datapath', ''), if(bitTest(ifNull(v91, 0), 4), 'both_ends', ''), if(bitTest(ifNull(v91, 0), 5), 'packet', ''), if(bitTest(ifNull(v91, 0), 6), 'bit6', ''), if(bitTest(ifNull(v91, 0), 7), 'bit7', '')]), '|'))) AS c3,
+    CAST(lower(leftPad(hex(v119), 16, '0')) AS Nullable(String)) AS c4
 FROM (SELECT newest.1 AS v90,
     newest.2 AS v29,
     newest.3 AS v34,
@@ -158,21 +158,23 @@ ORDER BY v10 DESC NULLS LAST, v1 DESC, ifNull(v119, 0) ASC
 LIMIT 3;
 
 -- has conn_id | fields src.pod, dst.pod, dst.port, scope | limit 3
-SELECT CAST(formatDateTime(v1, '%Y-%m-%dT%H:%i:%S') || '.' || leftPad(toString(toUnixTimestamp64Milli(v1) % 1000), 3, '0') || 'Z' AS Nullable(String)),
-    CAST(v6 AS Nullable(String)),
-    CAST(v17 AS Nullable(String)),
-    CAST(v20 AS Nullable(String)),
-    CAST(v93 AS Nullable(String)),
-    CAST(lower(leftPad(hex(v119), 16, '0')) AS Nullable(String))
-FROM (SELECT if(false, newest.1, NULL) AS v119,
+SELECT CAST(formatDateTime(v1, '%Y-%m-%dT%H:%i:%S') || '.' || leftPad(toString(toUnixTimestamp64Milli(v1) % 1000), 3, '0') || 'Z' AS Nullable(String)) AS c0,
+    CAST(v6 AS Nullable(String)) AS c1,
+    CAST(v17 AS Nullable(String)) AS c2,
+    CAST(v20 AS Nullable(String)) AS c3,
+    CAST(v93 AS Nullable(String)) AS c4,
+    CAST(lower(leftPad(hex(v119), 16, '0')) AS Nullable(String)) AS c5
+FROM (SELECT ifNull(newest.2 IN ('o\'brien', 'shop'), false) AS mine_src,
+    ifNull(newest.3 IN ('o\'brien', 'shop'), false) AS mine_dst,
+    if(false, newest.1, NULL) AS v119,
     newest.2 AS v18,
     newest.3 AS v21,
     newest.4 AS v23,
     newest.5 AS v1,
-    if(NOT ifNull(newest.3 IN ('o\'brien', 'shop'), false) AND isNotNull(newest.4), newest.4, newest.6) AS v6,
-    if(ifNull(newest.2 IN ('o\'brien', 'shop'), false), newest.7, NULL) AS v17,
-    if(ifNull(newest.3 IN ('o\'brien', 'shop'), false), newest.8, NULL) AS v20,
-    if((ifNull(newest.2 IN ('o\'brien', 'shop'), false) AND ifNull(newest.3 IN ('o\'brien', 'shop'), false)), newest.9, NULL) AS v93
+    if(NOT mine_dst AND isNotNull(newest.4), newest.4, newest.6) AS v6,
+    if(mine_src, newest.7, NULL) AS v17,
+    if(mine_dst, newest.8, NULL) AS v20,
+    if((mine_src AND mine_dst), newest.9, NULL) AS v93
   FROM (
     SELECT argMax(tuple(`conn_id`, `src_ns`, `dst_ns`, `service_port`, `end`, `dst_port`, `src_pod`, `dst_pod`, `scope`, 0), (`end`, ifNull(`final`, false), ifNull(seq, 0), ifNull(records, 0), pos)) AS newest,
       max(ifNull(if(isNotNull(start), toUnixTimestamp64Milli(start) >= 1750000000000 AND toUnixTimestamp64Milli(start) < 1750000600000, `first` AND t0 >= 1750000000000 AND t0 < 1750000600000), false)) AS opened
@@ -187,6 +189,6 @@ FROM (SELECT if(false, newest.1, NULL) AS v119,
     GROUP BY conn_id, lone
   ))
 WHERE isNotNull(v119)
-ORDER BY v1 DESC, ifNull(v119, 0) ASC, CAST(formatDateTime(v1, '%Y-%m-%dT%H:%i:%S') || '.' || leftPad(toString(toUnixTimestamp64Milli(v1) % 1000), 3, '0') || 'Z' AS Nullable(String)), CAST(v6 AS Nullable(String)), CAST(v17 AS Nullable(String)), CAST(v20 AS Nullable(String)), CAST(v93 AS Nullable(String)), CAST(lower(leftPad(hex(v119), 16, '0')) AS Nullable(String))
+ORDER BY v1 DESC, ifNull(v119, 0) ASC, tuple(c0, c1, c2, c3, c4, c5)
 LIMIT 3;
 
