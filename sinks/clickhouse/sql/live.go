@@ -10,7 +10,7 @@ import (
 
 // LiveTable is the name of a table, of the client's for this query, with records that the
 // table of flows may not have yet.
-const LiveTable = "weir_live"
+const LiveTable = "live_records"
 
 // records is what rows folds: the table and, where it is asked for, what is live besides.
 func (c *compiler) records() string {
