@@ -40,11 +40,13 @@ func (e *Evaluator) Add(r *flow.Record) error {
 	if !e.answer.Visible.Sees(r) {
 		return nil
 	}
-	e.answer.Scanned.Rows++
 	from, to := Covered(r)
 	if !InRange(from, to, e.answer.Since, e.answer.Until) {
 		return nil
 	}
+	// Not before: which records are given beside the range may depend on others that the
+	// caller must not know of.
+	e.answer.Scanned.Rows++
 	lo, hi := 0, len(e.steps)-1
 	if e.every > 0 {
 		base := StepOf(e.answer.Since, e.every)
