@@ -60,7 +60,8 @@ type Exporter struct {
 	proofs  *ledger.Stage
 	inbox   chan []outcome.Observation
 	looked  int64 // when the attempts were looked at, ms
-	asked   int   // connections that the kernel was asked for in this second
+	second  int64 // when this second began, ms
+	asked   int   // connections that the kernel was asked for in it
 	now     int64
 	seen    *ledger.Stage
 	tracked *ledger.Stage
@@ -171,12 +172,25 @@ func (e *Exporter) Run(ctx context.Context) error {
 				next = now.Add(max(e.cfg.Poll, e.st.LastDump.Took*minRest/10))
 			}
 			e.tr.Expire(e.now)
-			if e.now-e.looked >= 1000 {
-				e.looked, e.asked = e.now, 0
-				e.join.Expire(e.now)
-			}
+			e.look()
 			e.publish()
 		}
+	}
+}
+
+// look finds what is due of the attempts: soon after it is, while they are few.
+func (e *Exporter) look() {
+	const few, often, seldom = 1 << 12, 200, 1000 // attempts, ms
+	if e.now-e.second >= 1000 {
+		e.second, e.asked = e.now, 0
+	}
+	every := int64(often)
+	if e.st.Outcome.Attempts > few {
+		every = seldom
+	}
+	if e.now-e.looked >= every {
+		e.looked = e.now
+		e.join.Expire(e.now)
 	}
 }
 

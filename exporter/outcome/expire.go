@@ -7,7 +7,8 @@ import (
 )
 
 // Expire tells what waited long enough for a connection, what has new repeats, and
-// forgets what is over. It looks at all that is held: call it about once a second.
+// forgets what is over. It looks at all that is held: call it once a second, or more often
+// while that is little.
 func (j *Joiner) Expire(nowMs int64) {
 	j.forgetResets(nowMs)
 	for k, a := range j.m {
@@ -21,17 +22,22 @@ func (j *Joiner) Expire(nowMs int64) {
 	}
 }
 
+const askAgainMs = 1000 // after which the kernel is asked again for the entry of an attempt
+
 // due tells whether an attempt has waited long enough for an export of its connection.
 // Where the kernel has no entry, no export will come: that of a denied SYN was never
-// confirmed, and that of a rejected one died with the RST and was told at once.
+// confirmed, and that of a rejected one died with the RST and was told at once. A SYN that
+// was sent again already need not be waited for.
 func (j *Joiner) due(nowMs int64, a *attempt) bool {
 	waited := nowMs - a.firstMs
 	if waited >= j.cfg.HoldMs {
 		return true
 	}
-	if waited < j.cfg.SoonMs || j.cfg.Exists == nil || a.denied == 0 && a.tries == 0 && a.rejected == 0 {
+	soon := waited < j.cfg.SoonMs && a.retransmits == 0
+	if soon || j.cfg.Exists == nil || a.denied == 0 && a.tries == 0 && a.rejected == 0 || nowMs-a.askedMs < askAgainMs {
 		return false
 	}
+	a.askedMs = nowMs
 	for _, t := range []*flow.Tuple{&a.dialled, &a.endpoint} {
 		if *t == (flow.Tuple{}) {
 			continue

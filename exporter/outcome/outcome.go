@@ -97,6 +97,7 @@ func keyOf(t *flow.Tuple) key {
 // attempt is all that was seen of one.
 type attempt struct {
 	firstMs, lastMs, toldMs int64
+	askedMs                 int64      // when the kernel was asked for its entry
 	startMs                 int64      // when it began, as far as is known
 	dialled, endpoint       flow.Tuple // zero where not seen
 	tries                   uint32     // observations of the socket

@@ -7,12 +7,13 @@ import (
 	"github.com/weirnet/weir/api/flow"
 )
 
-// TestSoon: what has no entry in the kernel is told after the time of a repeated SYN; what
-// has one, or where the kernel cannot be asked, waits for the export of its connection.
+// TestSoon: what has no entry in the kernel is told after the time of a repeated SYN, or at
+// once where one was seen; what has one, or where the kernel cannot be asked, waits for the export of its connection.
 // ICMP errors never make a record.
 func TestSoon(t *testing.T) {
 	denial := Observation{Kind: Denial, Tuple: tuple(v4client, v4pod, 6), Action: flow.RuleActionDrop, Rule: "web"}
-	attempt := Observation{Kind: Attempt, Tuple: tuple(v4client, v4vip, 6), Retransmits: 1}
+	attempt := Observation{Kind: Attempt, Tuple: tuple(v4client, v4vip, 6)}
+	again := Observation{Kind: Attempt, Tuple: tuple(v4client, v4vip, 6), Retransmits: 1}
 	reject := Observation{Kind: Reject, Tuple: tuple(v4client, v4pod, 6)}
 	icmp := Observation{Kind: Error, Tuple: tuple(v4client, v4pod, 17), Means: flow.OutcomeRefused}
 	for _, c := range []struct {
@@ -28,6 +29,7 @@ func TestSoon(t *testing.T) {
 		{"both ends of a translation", []Observation{attempt, denial}, false, true, "denied", 2},
 		{"a denial with an entry", []Observation{denial}, true, true, "", 1},
 		{"nobody knows", []Observation{attempt}, false, false, "", 1},
+		{"a SYN sent again", []Observation{again}, false, true, "attempt", 1},
 		{"hearsay", []Observation{icmp}, false, true, "", 0},
 	} {
 		asked := 0
@@ -36,7 +38,9 @@ func TestSoon(t *testing.T) {
 			b.see(0, o)
 		}
 		b.expire(1400)
-		b.want()
+		if early := len(b.out) > 0; early != (c.name == "a SYN sent again") {
+			t.Errorf("%s: told early: %q", c.name, b.out)
+		}
 		b.expire(1500)
 		got := strings.Join(b.out, "\n")
 		if (c.told == "") != (got == "") || c.told != "" && !strings.Contains(got, " "+c.told) || asked != c.asked {
