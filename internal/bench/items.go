@@ -24,6 +24,7 @@ type item struct {
 	// growth has no bar: all benchmarks below ours are shown, to see how the cost
 	// grows. It runs only when it is asked for.
 	growth bool
+	count  int    // runs where the general number would choose among long ones
 	times  string // -benchtime where the general one would set a large table up again and again
 }
 
@@ -156,6 +157,8 @@ func items() []item {
 		{name: "history-query-6h-cpu", pkg: engine, bench: "^BenchmarkQuery(5m|6h)$", ours: "Query6h", unit: "p90-cpu-ms", limit: 500, times: "5x"},
 		{name: "history-query-5m", pkg: engine, bench: "^BenchmarkQuery(5m|6h)$", ours: "Query5m", unit: "p90-ms", limit: 150, times: "5x"},
 		{name: "history-query-6h", pkg: engine, bench: "^BenchmarkQuery(5m|6h)$", ours: "Query6h", unit: "p90-ms", limit: 500, times: "5x"},
+		{name: "fresh", pkg: "./test/e2e", bench: "^BenchmarkFresh$", ours: "Fresh", unit: "p99-s", limit: 7, times: "1x", count: 1},
+		{name: "fresh-denied", pkg: "./test/e2e", bench: "^BenchmarkFresh$", ours: "Fresh", unit: "denied-p99-s", limit: 2.5, times: "1x", count: 1},
 		{name: "growth-table", pkg: ct, bench: "^BenchmarkDumpGrowth$", ours: "DumpGrowth", unit: "cpu-us/entry", growth: true},
 		{name: "growth-sessions", pkg: "./aggregator/collect", bench: "^BenchmarkSessions$", ours: "Sessions", unit: "cpu-ns/record", growth: true},
 		{name: "growth-sessions-memory", pkg: "./aggregator/collect", bench: "^BenchmarkSessions$", ours: "Sessions", unit: "B/session", growth: true},

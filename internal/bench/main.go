@@ -82,6 +82,9 @@ func measure(ctx context.Context, it *item, count int, benchtime string) (map[st
 	if it.times != "" {
 		benchtime = it.times
 	}
+	if it.count > 0 {
+		count = it.count
+	}
 	args := []string{"test", it.pkg, "-run", "^$", "-bench", it.bench, "-benchmem", "-count", strconv.Itoa(count), "-benchtime", benchtime, "-timeout", "30m"}
 	if it.dir != "" {
 		args = append([]string{"-C", it.dir, "test", "-mod=mod"}, args[1:]...)

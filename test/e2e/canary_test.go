@@ -36,7 +36,7 @@ spec:
 
 // newCanaryWorld is two nodes whose agents probe every way: to each other, from pod to pod
 // on one node and across, through a Service, and to a server outside.
-func newCanaryWorld(t *testing.T) *twoNodes {
+func newCanaryWorld(t testing.TB) *twoNodes {
 	t.Helper()
 	return newTwoNodes(t, twoNodesMore{
 		manifests: canaryManifests,

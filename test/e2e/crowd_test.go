@@ -15,7 +15,7 @@ import (
 // crowd fills the conntrack table of a node with answered UDP entries of a zone, which the
 // kernel does not give up for others. The limit is the machine's, so it takes as many
 // as any table may have.
-func crowd(t *testing.T, node *testenv.Space, zone uint16) {
+func crowd(t testing.TB, node *testenv.Space, zone uint16) {
 	t.Helper()
 	err := node.Do(func() error {
 		fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)

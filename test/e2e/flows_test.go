@@ -35,7 +35,7 @@ type options struct {
 	agent       string // further keys of the agent
 }
 
-func newLab(t *testing.T, o options) *lab {
+func newLab(t testing.TB, o options) *lab {
 	t.Helper()
 	l := &lab{world: newWorld(t), dir: t.TempDir(), apiPort: freePort(t), metrics: freePort(t), agentMetrics: freePort(t)}
 	collect := freePort(t)

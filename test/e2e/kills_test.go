@@ -110,7 +110,7 @@ func (w window) has(c conn) bool { return int64(c.sport) >= w.from && int64(c.sp
 // is missing of all of them together in the books to the byte: a connection that lacks
 // anything by a lost record at least, one that lacks all by a lost connection. Only of
 // those in the window, which the books say to be of unknown size, more may be missing.
-func balance(t *testing.T, truth, got map[conn]tally, lost ledger.Amount, unsized window) {
+func balance(t testing.TB, truth, got map[conn]tally, lost ledger.Amount, unsized window) {
 	t.Helper()
 	var gone, perhaps ledger.Amount
 	over := 0
@@ -153,7 +153,7 @@ func balance(t *testing.T, truth, got map[conn]tally, lost ledger.Amount, unsize
 }
 
 // same wants two sinks to have the same records, field by field.
-func same(t *testing.T, a, b map[flow.UUID]string) {
+func same(t testing.TB, a, b map[flow.UUID]string) {
 	t.Helper()
 	wrong := 0
 	for id, x := range a {
@@ -267,7 +267,7 @@ func (l *lab) metric(port int, name string) float64 {
 
 // background is traffic that goes on until it is stopped.
 type background struct {
-	t     *testing.T
+	t     testing.TB
 	done  atomic.Int64
 	port  atomic.Int64 // of the last connection made
 	end   atomic.Bool

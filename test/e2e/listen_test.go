@@ -24,7 +24,7 @@ const (
 
 // fullQueue listens with room for one, in the namespace of the calling thread, and takes
 // that one in: the kernel drops every further SYN.
-func fullQueue(t *testing.T, at netip.AddrPort) error {
+func fullQueue(t testing.TB, at netip.AddrPort) error {
 	t.Helper()
 	family := unix.AF_INET6
 	var sa unix.Sockaddr = &unix.SockaddrInet6{Port: int(at.Port()), Addr: at.Addr().As16()}

@@ -111,7 +111,25 @@ type twoNodesMore struct {
 	agent     string                                // further keys of the agents
 	aggregate string                                // further keys of the aggregator
 	slow      bool                                  // the table is read, and the live told, every minute only
+	defaults  bool                                  // every time is the product's own
 	world     func(l *twoNodes) (netns [2][]string) // further namespaces, and those of pods on each node
+}
+
+// times are keys of the configurations.
+type times struct{ poll, track, sockets, correlate string }
+
+func (m *twoNodesMore) times() times {
+	if m.defaults {
+		return times{}
+	}
+	every := "1s"
+	if m.slow {
+		every = "60s"
+	}
+	return times{
+		", pollInterval: " + every, "activeTimeout: " + every + ", idleTimeout: 60s", ", interval: 500ms",
+		"activeTimeout: 2s, inactiveTimeout: 60s, halfTimeout: 8s",
+	}
 }
 
 // newSpaces makes the namespaces, and gives the nodes'.
@@ -128,7 +146,7 @@ func (l *twoNodes) newSpaces() {
 }
 
 // newRouter makes what lies between the nodes.
-func newRouter(t *testing.T, rules string) *testenv.Space {
+func newRouter(t testing.TB, rules string) *testenv.Space {
 	t.Helper()
 	router := testenv.NewSpace(t)
 	router.Sh("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0\nnft -f - <<R\n" + rules + "R")
@@ -137,7 +155,7 @@ func newRouter(t *testing.T, rules string) *testenv.Space {
 
 // newNode makes node k: 10.0.k.2 and fd00:k::2 towards the router, which sends it what is
 // for its pods, 10.k.0.0/24 and fd0k::/64.
-func newNode(t *testing.T, router *testenv.Space, k int, rules string) *testenv.Space {
+func newNode(t testing.TB, router *testenv.Space, k int, rules string) *testenv.Space {
 	t.Helper()
 	node := testenv.NewSpace(t)
 	testenv.Link(t, router, fmt.Sprintf("node%d", k), node, "eth0")
@@ -151,7 +169,7 @@ nft -f - <<R
 }
 
 // newPod makes a pod of node k: 10.k.0.n and fd0k::n, behind the node's link podN.
-func newPod(t *testing.T, node *testenv.Space, k, n int) *testenv.Space {
+func newPod(t testing.TB, node *testenv.Space, k, n int) *testenv.Space {
 	t.Helper()
 	pod := testenv.NewSpace(t)
 	testenv.Link(t, node, fmt.Sprintf("pod%d", n), pod, "eth0")
@@ -163,7 +181,7 @@ ip route add default via 10.%[1]d.0.1; ip route add default via fd0%[1]d::1`, k,
 	return pod
 }
 
-func newTwoNodes(t *testing.T, more twoNodesMore) *twoNodes {
+func newTwoNodes(t testing.TB, more twoNodesMore) *twoNodes {
 	t.Helper()
 	testenv.NeedTool(t, "nft")
 	l := &twoNodes{lab: &lab{world: &world{t: t}, dir: t.TempDir(), apiPort: freePort(t), metrics: freePort(t), agentMetrics: freePort(t), collect: freePort(t)}}
@@ -179,11 +197,12 @@ func newTwoNodes(t *testing.T, more twoNodesMore) *twoNodes {
 	if err := os.WriteFile(filepath.Join(manifests, "all.yaml"), []byte(manifestsYAML+more.manifests), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	times := more.times()
 	l.agg = daemon(t, l.dir, "aggregator", "weir-aggregator", fmt.Sprintf(`apiVersion: weir.dev/v1alpha1
 kind: AggregatorConfig
 dataDir: %[1]s/data
 collect: {tls: "", tcp: "127.0.0.1:%[2]d"}
-correlate: {activeTimeout: 2s, inactiveTimeout: 60s, halfTimeout: 8s}
+correlate: {%[6]s}
 api: {auth: none, callerRate: 1000, listen: "127.0.0.1:%[3]d"}
 metrics: {listen: "127.0.0.1:%[4]d"}
 sinks:
@@ -191,26 +210,22 @@ sinks:
   kind: jsonl
   spool: {batchAge: 100ms, fsyncEvery: 50ms}
   jsonl: {path: %[1]s/flows.jsonl, maxBytes: 1000000000}
-%[5]s`, l.dir, l.collect, l.apiPort, l.metrics, more.aggregate))
-	every := "1s"
-	if more.slow {
-		every = "60s"
-	}
+%[5]s`, l.dir, l.collect, l.apiPort, l.metrics, more.aggregate, times.correlate))
 	agent := func(i, metrics int, pod *testenv.Space) *proc {
 		return daemon(t, l.dir, fmt.Sprintf("agent-%d", i), "weir-agent", fmt.Sprintf(`apiVersion: weir.dev/v1alpha1
 kind: AgentConfig
 nodeName: node-%[1]d
 observeOnly: true
-conntrack: {netns: %[2]s, pollInterval: %[7]s}
-track: {activeTimeout: %[7]s, idleTimeout: 60s}
+conntrack: {netns: %[2]s%[7]s}
+track: {%[9]s}
 icmp: {enabled: true}
 resets: {enabled: true}
-sockets: {enabled: true, interval: 500ms, netns: [%[3]s]}
+sockets: {enabled: true, netns: [%[3]s]%[10]s}
 nflog: {enabled: true, prefixes: [{group: 5, prefix: "DENY:"}]}
 names: {source: manifests, manifests: %[4]s}
 send: {transport: tcp, aggregators: ["127.0.0.1:%[5]d"]}
 metrics: {listen: "127.0.0.1:%[6]d"}
-%[8]s`, i, l.nodes[i-1].Path, strings.Join(append(pods[i-1], pod.Path), ", "), manifests, l.collect, metrics, every, more.agent))
+%[8]s`, i, l.nodes[i-1].Path, strings.Join(append(pods[i-1], pod.Path), ", "), manifests, l.collect, metrics, times.poll, more.agent, times.track, times.sockets))
 	}
 	metrics2 := freePort(t)
 	l.agent, l.agent2 = agent(1, l.agentMetrics, l.client), agent(2, metrics2, l.serve)

@@ -51,7 +51,7 @@ status: {phase: Running, startTime: "2026-01-01T00:00:00Z", hostIP: 198.18.0.2, 
 
 // newPair makes two namespaces, the nodes of a client and of a server, and the
 // manifests that name them.
-func newPair(t *testing.T) (w *world, manifests string) {
+func newPair(t testing.TB) (w *world, manifests string) {
 	t.Helper()
 	w = newSpace(t, pairRules)
 	far := w.name + "-b"

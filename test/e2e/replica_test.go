@@ -19,7 +19,7 @@ type replicas struct {
 
 // newReplicas starts both, and an agent for each namespace of the world that is given by
 // its path.
-func newReplicas(t *testing.T, w *world, names string, spaces ...string) *replicas {
+func newReplicas(t testing.TB, w *world, names string, spaces ...string) *replicas {
 	t.Helper()
 	var addrs []string
 	one := func(name string) *lab {
@@ -69,7 +69,7 @@ metrics: {listen: "127.0.0.1:%d"}
 	return r
 }
 
-func alone(t *testing.T) *replicas {
+func alone(t testing.TB) *replicas {
 	t.Helper()
 	w := newWorld(t)
 	return newReplicas(t, w, "{source: none}", "/run/netns/"+w.name)

@@ -21,7 +21,7 @@ type stalled struct {
 	recs map[flow.UUID]string // as JSON
 }
 
-func newStall(t *testing.T) *stalled {
+func newStall(t testing.TB) *stalled {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

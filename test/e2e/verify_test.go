@@ -252,7 +252,7 @@ func (l *lab) breakAfter(disk string) {
 
 // wrongClock builds a daemon with a clock that is an hour ahead: where its own files read
 // the clock they do otherwise. (The one of the standard library would mean to build all of it.)
-func wrongClock(t *testing.T, name, from, to string, files ...string) string {
+func wrongClock(t testing.TB, name, from, to string, files ...string) string {
 	t.Helper()
 	dir := t.TempDir()
 	replace := map[string]string{}

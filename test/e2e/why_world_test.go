@@ -92,7 +92,7 @@ type whyLab struct {
 	nodes  map[int]*testenv.Space
 }
 
-func newWhyLab(t *testing.T) *whyLab {
+func newWhyLab(t testing.TB) *whyLab {
 	t.Helper()
 	testenv.NeedTool(t, "nft")
 	l := &whyLab{

@@ -53,7 +53,7 @@ table inet weir_e2e {
 
 // world is a network namespace with servers in it.
 type world struct {
-	t     *testing.T
+	t     testing.TB
 	name  string
 	ns    netns.NsHandle // of the clients
 	far   netns.NsHandle // of the servers; the same, but for a pair of nodes
@@ -61,7 +61,7 @@ type world struct {
 	stops []func()
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := newSpace(t, rules)
 	for _, ip := range []string{clientIP, serverIP} {
@@ -73,7 +73,7 @@ func newWorld(t *testing.T) *world {
 }
 
 // newSpace makes the namespace with its rules.
-func newSpace(t *testing.T, rules string) *world {
+func newSpace(t testing.TB, rules string) *world {
 	t.Helper()
 	testenv.NeedRoot(t)
 	for _, tool := range []string{"ip", "nft"} {
@@ -328,7 +328,7 @@ func TestMain(m *testing.M) {
 
 // proc is a daemon under test.
 type proc struct {
-	t    *testing.T
+	t    testing.TB
 	name string
 	path string
 	args []string
@@ -385,7 +385,7 @@ func tail(path string) string {
 }
 
 // daemon prepares a process with its configuration.
-func daemon(t *testing.T, dir, name, binary, config string) *proc {
+func daemon(t testing.TB, dir, name, binary, config string) *proc {
 	t.Helper()
 	bin, err := binaries()
 	if err != nil {
@@ -408,7 +408,7 @@ func daemon(t *testing.T, dir, name, binary, config string) *proc {
 }
 
 // freePort finds a port that nobody listens on now.
-func freePort(t *testing.T) int {
+func freePort(t testing.TB) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -419,7 +419,7 @@ func freePort(t *testing.T) int {
 }
 
 // eventually waits until f has no error.
-func eventually(t *testing.T, what string, wait time.Duration, f func() error) {
+func eventually(t testing.TB, what string, wait time.Duration, f func() error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), wait)
 	defer cancel()
