@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"github.com/weirnet/weir/internal/ledger"
 )
 
 // keepEvery is how often segments are looked at for joining and removal.
@@ -54,15 +56,13 @@ func (s *Store) retain(now time.Time) {
 		}
 		s.parts = slices.Delete(s.parts, i, i+1)
 		s.Stats.RemovedAge.Add(1)
-		s.Stats.RemovedRows.Add(uint64(p.rows()))
-		s.unlink(p)
+		s.remove(p, "")
 	}
 	for s.bytes > s.cfg.MaxBytes && len(s.parts) > 1 {
 		p := s.parts[0]
 		s.parts = s.parts[1:]
 		s.Stats.RemovedSize.Add(1)
-		s.Stats.RemovedRows.Add(uint64(p.rows()))
-		s.unlink(p)
+		s.remove(p, "")
 	}
 }
 
@@ -77,8 +77,25 @@ func (s *Store) makeRoom(hour time.Time) bool {
 	p := s.parts[0]
 	s.parts = s.parts[1:]
 	s.Stats.RemovedFull.Add(1)
-	s.Stats.RemovedRows.Add(uint64(p.rows()))
 	s.log.Warn("disk is full: oldest history segment removed", "segment", p.path, "rows", p.rows())
-	s.unlink(p)
+	s.remove(p, "disk_full")
 	return true
+}
+
+// remove lets the records of a segment go that left the list.
+func (s *Store) remove(p *part, lost string) {
+	n := uint64(p.rows())
+	s.Stats.RemovedRows.Add(n)
+	s.left(lost, ledger.Amount{Records: n})
+	s.unlink(p)
+}
+
+// left books records that leave: as lost for a reason, or as out without one.
+func (s *Store) left(lost string, a ledger.Amount) {
+	s.leaves.In(a)
+	if lost == "" {
+		s.leaves.Out(a)
+		return
+	}
+	s.leaves.Lost(lost, a)
 }

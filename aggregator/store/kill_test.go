@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,6 +32,8 @@ import (
 const (
 	childEnv  = "WEIR_STORE_CHILD"
 	sizeEnv   = "WEIR_STORE_CHILD_BYTES" // what its segments may take
+	ageEnv    = "WEIR_STORE_CHILD_AGE"   // and how old they may be by their records' times
+	ageStep   = 3                        // ms from record to record, with ageEnv
 	killTotal = 200_000
 )
 
@@ -53,22 +56,29 @@ func killConfig(dir string) Config {
 // child feeds a history through a Runner, from where its spool ends, joins segments all
 // the time, and leaves when all is stored. It says on its output how far it is.
 func child(dir string) error {
-	s, err := New(killConfig(dir), Deps{})
+	book := ledger.NewBook()
+	cfg := killConfig(dir)
+	step, now := int64(1), time.Now
+	var written atomic.Int64 // ms, the time of the newest record
+	if age, err := time.ParseDuration(os.Getenv(ageEnv)); err == nil {
+		cfg.MaxAge, step = age, ageStep
+		now = func() time.Time { return time.UnixMilli(max(start.UnixMilli(), written.Load())) }
+	}
+	s, err := New(cfg, Deps{Clock: now, Left: book.Stage("history")})
 	if err != nil {
 		return err
 	}
 	if n, err := strconv.ParseInt(os.Getenv(sizeEnv), 10, 64); err == nil {
 		s.cfg.MaxBytes = n
 	}
-	record := func(i uint64) flow.Record { return sample(i, start.UnixMilli()+int64(i)) }
+	record := func(i uint64) flow.Record { return sample(i, start.UnixMilli()+int64(i)*step) }
 	if s.cfg.MaxBytes < DefaultConfig().MaxBytes { // what rolls up well
 		h := flowtest.NewHistory()
 		record = func(i uint64) (r flow.Record) { h.Record(i, &r); return r }
 	}
-	book := ledger.NewBook()
-	cfg := sinks.DefaultRunnerConfig()
-	cfg.Dir, cfg.BatchAge, cfg.RetryMin = filepath.Join(dir, "spool"), 20*time.Millisecond, 10*time.Millisecond
-	r, err := sinks.NewRunner(cfg, s, sinks.Deps{Stage: book.Stage("sink/history")})
+	rc := sinks.DefaultRunnerConfig()
+	rc.Dir, rc.BatchAge, rc.RetryMin = filepath.Join(dir, "spool"), 20*time.Millisecond, 10*time.Millisecond
+	r, err := sinks.NewRunner(rc, s, sinks.Deps{Stage: book.Stage("sink/history")})
 	if err != nil {
 		return err
 	}
@@ -78,7 +88,7 @@ func child(dir string) error {
 	go func() { ended <- r.Run(ctx) }()
 	go func() {
 		for ctx.Err() == nil {
-			s.Keep(ctx, time.Now())
+			s.Keep(ctx, now())
 			time.Sleep(5 * time.Millisecond)
 		}
 	}()
@@ -87,6 +97,7 @@ func child(dir string) error {
 		for range 500 {
 			recs = append(recs, record(i))
 			i++
+			written.Store(recs[len(recs)-1].End)
 		}
 		r.Offer(recs)
 		if err := r.Flush(ctx); err != nil {
@@ -107,6 +118,16 @@ func child(dir string) error {
 // runChild kills the child after a time; 0 lets it end.
 func runChild(t *testing.T, dir string, after time.Duration) (at uint64, books []ledger.Line) {
 	t.Helper()
+	if after == 0 {
+		return runChildUntil(t, dir, nil)
+	}
+	late := time.Now().Add(after)
+	return runChildUntil(t, dir, func() bool { return time.Now().After(late) })
+}
+
+// runChildUntil kills the child when a condition holds; nil lets it end.
+func runChildUntil(t *testing.T, dir string, kill func() bool) (at uint64, books []ledger.Line) {
+	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), childEnv+"="+dir)
 	var stderr bytes.Buffer
@@ -118,8 +139,10 @@ func runChild(t *testing.T, dir string, after time.Duration) (at uint64, books [
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	if after > 0 {
-		time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
+	if kill != nil {
+		over := make(chan struct{})
+		defer close(over)
+		go killWhen(cmd, kill, over)
 	}
 	sc := bufio.NewScanner(out)
 	for sc.Scan() {
@@ -127,14 +150,30 @@ func runChild(t *testing.T, dir string, after time.Duration) (at uint64, books [
 			if n, err := strconv.ParseUint(rest, 10, 64); err == nil {
 				at = n
 			}
-		} else if err := json.Unmarshal(sc.Bytes(), &books); err != nil && after == 0 {
+		} else if err := json.Unmarshal(sc.Bytes(), &books); err != nil && kill == nil {
 			t.Fatal(err)
 		}
 	}
-	if err := cmd.Wait(); err != nil && after == 0 {
+	if err := cmd.Wait(); err != nil && kill == nil {
 		t.Fatalf("child: %v\n%s", err, stderr.String())
 	}
 	return at, books
+}
+
+func killWhen(cmd *exec.Cmd, kill func() bool, over <-chan struct{}) {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-over:
+			return
+		case <-tick.C:
+			if kill() {
+				_ = cmd.Process.Kill()
+				return
+			}
+		}
+	}
 }
 
 // Killed at any moment - while rows come, while a segment is written, while segments are
@@ -162,8 +201,8 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			t.Errorf("books of %s do not balance or something was lost: %+v", l.Stage, l)
 		}
 	}
-	if len(books) != 1 {
-		t.Errorf("books of %d sinks", len(books))
+	if len(books) != 2 {
+		t.Errorf("books of %d stages", len(books))
 	}
 	s := open(t, killConfig(dir), time.Now)
 	got, sc := numbers(t, s, 0, always)

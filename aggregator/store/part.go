@@ -13,6 +13,7 @@ import (
 
 	"github.com/weirnet/weir/aggregator/store/segment"
 	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/internal/ledger"
 )
 
 const (
@@ -68,6 +69,11 @@ func (s *Store) partPath(hour time.Time, lo, hi uint64) string {
 	return filepath.Join(s.cfg.Dir, hourPrefix+hour.UTC().Format(hourLayout), fmt.Sprintf("%012d-%012d%s", lo, hi, suffix))
 }
 
+// parsePart reads what partPath wrote: the numbers in a file's name.
+func parsePart(name string, lo, hi *uint64) (int, error) {
+	return fmt.Sscanf(name, "%d-%d"+suffix, lo, hi)
+}
+
 // load finds the segments of earlier processes, oldest first.
 func (s *Store) load() error {
 	dirs, err := filepath.Glob(filepath.Join(s.cfg.Dir, hourPrefix+"*"))
@@ -120,7 +126,7 @@ func (s *Store) loadHour(dir string, hour time.Time) error {
 			continue
 		}
 		p := &part{hour: hour, path: path}
-		if n, err := fmt.Sscanf(strings.TrimSuffix(e.Name(), badSuffix), "%d-%d"+suffix, &p.lo, &p.hi); n != 2 || err != nil {
+		if n, err := parsePart(strings.TrimSuffix(e.Name(), badSuffix), &p.lo, &p.hi); n != 2 || err != nil {
 			continue // not ours
 		}
 		s.seq = max(s.seq, p.hi) // also of a damaged one: its number is taken
@@ -152,9 +158,12 @@ func (s *Store) loadHour(dir string, hour time.Time) error {
 // setAside renames a damaged segment, so that nobody reads it again and a person can.
 func (s *Store) setAside(p *part, cause error) {
 	s.Stats.Corrupt.Add(1)
+	lost, n := "damaged_segment"+ledger.UnknownSize, uint64(0)
 	if len(p.meta.Groups) > 0 {
-		s.Stats.CorruptRows.Add(uint64(p.rows()))
+		lost, n = "damaged_segment", uint64(p.rows())
 	}
+	s.Stats.CorruptRows.Add(n)
+	s.left(lost, ledger.Amount{Records: n})
 	s.log.Error("history segment is damaged and set aside, the rest goes on", "segment", p.path, "as", p.path+badSuffix, "error", cause)
 	if err := os.Rename(p.path, p.path+badSuffix); err != nil {
 		s.log.Error("damaged history segment not renamed", "segment", p.path, "error", err)

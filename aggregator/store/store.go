@@ -28,6 +28,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/internal/ledger"
 )
 
 // Deps are what the history uses. All may be nil.
@@ -37,6 +38,9 @@ type Deps struct {
 	// Written is called with records that views show from now on, before the next view is
 	// opened; it must be quick. See Plan.Live.
 	Written func([]flow.Record)
+	// Left is the stage in the books for records that leave the history: out by age and by
+	// size, as configured, and lost where a disk is full or a segment is damaged.
+	Left *ledger.Stage
 }
 
 // Store is the history. WriteAt, Tick, Store and Close belong to one goroutine, the
@@ -47,6 +51,7 @@ type Store struct {
 	now func() time.Time
 
 	written func([]flow.Record)
+	leaves  *ledger.Stage
 
 	spool string // ID of the spool that positions count in
 
@@ -78,7 +83,10 @@ func New(cfg Config, deps Deps) (*Store, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("history: %w", err)
 	}
-	s := &Store{cfg: cfg, log: deps.Logger, now: deps.Clock, written: deps.Written}
+	s := &Store{cfg: cfg, log: deps.Logger, now: deps.Clock, written: deps.Written, leaves: deps.Left}
+	if s.leaves == nil {
+		s.leaves = ledger.NewBook().Stage("history")
+	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -184,6 +192,9 @@ func (s *Store) Close() error {
 	var errs []error
 	for _, p := range s.parts {
 		errs = append(errs, s.closeFile(p))
+		if p.roll != nil {
+			errs = append(errs, s.closeFile(p.roll))
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -35,7 +35,7 @@ func openHistory(cfg *config.Aggregator, log *slog.Logger, d historyDeps) (*stor
 	}
 	c := store.DefaultConfig()
 	c.Dir, c.Memory, c.MaxBytes, c.MaxAge = filepath.Join(cfg.DataDir, "history"), cfg.History.Memory, cfg.History.MaxBytes, cfg.History.MaxAge
-	s, err := store.New(c, store.Deps{Logger: log, Written: d.live.Stored})
+	s, err := store.New(c, store.Deps{Logger: log, Written: d.live.Stored, Left: d.book.Stage("history")})
 	if err != nil {
 		return nil, nil, err
 	}
