@@ -22,7 +22,7 @@ var textFields = []flow.FieldID{
 	flow.FSvcPortName, flow.FIngressPolicy, flow.FIngressPolicyNS, flow.FIngressRule, flow.FEgressPolicy, flow.FEgressPolicyNS, flow.FEgressRule,
 	flow.FTCPState, flow.FOutcome, flow.FEvidence, flow.FSeenBy, flow.FScope, flow.FSrcKind, flow.FDstKind, flow.FSrcWorkload, flow.FDstWorkload,
 	flow.FSrcName, flow.FDstName, flow.FRTT, flow.FLossPackets, flow.FLossRevPackets, flow.FConnID, flow.FHalf, flow.FDNSQuery, flow.FDNSRcode, flow.FDNSTime,
-	flow.FDstListen, flow.FDstListens, flow.FDstBacklog, flow.FDstBacklogMax,
+	flow.FDstListen, flow.FDstListens, flow.FDstBacklog, flow.FDstBacklogMax, flow.FFinal,
 }
 
 // historyFields names the columns to ask for: of all that a record has, a row of the

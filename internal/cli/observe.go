@@ -267,25 +267,14 @@ func (o *observe) fromServer(ctx context.Context, p *printer, since, until time.
 		}
 		defer stream.Close()
 	}
-	shown := map[uint64]int64{}
+	shown := seam{}
 	if o.last > 0 || o.first > 0 || !since.IsZero() || !until.IsZero() {
-		h, err := o.askHistory(ctx, since, until)
-		switch {
-		case keepsNone(err):
-			err = o.fromRing(ctx, p, since, until, shown)
-		case err == nil:
-			err = o.printHistory(p, h, shown)
-		}
-		if err != nil || stream == nil {
+		if err = o.fromHistory(ctx, p, since, until, shown); err != nil || stream == nil {
 			return o.ended(ctx, p, before, err)
 		}
 	}
-	fresh := func(r *flow.Record) bool {
-		end, ok := shown[r.ConnID]
-		return !ok || !r.Has.Has(flow.FConnID) || r.End > end
-	}
 	stop := p.everySecond()
-	err = o.fromStream(ctx, stream, p, fresh)
+	err = o.fromStream(ctx, stream, p, shown.fresh)
 	stop()
 	return o.ended(ctx, p, before, err)
 }
@@ -305,12 +294,10 @@ func (o *observe) ended(ctx context.Context, p *printer, before *api.Books, err 
 	return err
 }
 
-func (o *observe) printHistory(p *printer, h *history, shown map[uint64]int64) error {
+func (o *observe) printHistory(p *printer, h *history, shown seam) error {
 	for i := range h.recs {
 		r := &h.recs[i]
-		if r.Has.Has(flow.FConnID) {
-			shown[r.ConnID] = r.End
-		}
+		shown.add(r)
 		if err := p.print(r, i == len(h.recs)-1); err != nil {
 			return err
 		}
@@ -332,7 +319,7 @@ func (o *observe) open(ctx context.Context, q url.Values) (io.ReadCloser, error)
 }
 
 // fromRing shows the newest records of an aggregator that keeps no history.
-func (o *observe) fromRing(ctx context.Context, p *printer, since, until time.Time, shown map[uint64]int64) error {
+func (o *observe) fromRing(ctx context.Context, p *printer, since, until time.Time, shown seam) error {
 	if o.first > 0 {
 		return errors.New("--first needs a history and this aggregator keeps none: set history.enabled, or use --last")
 	}
@@ -348,9 +335,7 @@ func (o *observe) fromRing(ctx context.Context, p *printer, since, until time.Ti
 		if !until.IsZero() && r.End > until.UnixMilli() {
 			return false
 		}
-		if r.Has.Has(flow.FConnID) {
-			shown[r.ConnID] = r.End
-		}
+		shown.add(r)
 		return true
 	})
 }
@@ -375,7 +360,7 @@ func (o *observe) fromStream(ctx context.Context, body io.Reader, p *printer, wa
 		return true, nil
 	}, want)
 	if err == nil && !ended && ctx.Err() == nil {
-		err = fmt.Errorf("%s: the stream broke off after %d flows: the server stopped or the network did", o.api.base.Host, p.n)
+		err = fmt.Errorf("%s: the stream broke off: the server stopped or the network did", o.api.base.Host)
 	}
 	return err
 }
