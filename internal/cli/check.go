@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -139,9 +138,7 @@ func lookAround(ctx context.Context, netns string) (coverage.Table, error) {
 
 func printCoverage(w io.Writer, output string, tables []coverage.Table) error {
 	if output == "json" {
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		if err := e.Encode(tables); err != nil {
+		if err := writeJSON(w, tables); err != nil {
 			return fmt.Errorf("write: %w", err)
 		}
 		return nil

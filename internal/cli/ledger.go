@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -74,9 +73,7 @@ func (l *ledgerFlags) run(ctx context.Context, env *Env, c *client) (ok bool, er
 		return false, err
 	}
 	if l.output == "json" {
-		e := json.NewEncoder(env.Out)
-		e.SetIndent("", "  ")
-		err = e.Encode(b)
+		err = writeJSON(env.Out, b)
 	} else if err = printLedger(env.Out, b, l.unit); err == nil {
 		_, err = fmt.Fprint(env.Out, canariesFoot(b), coverageFoot(ctx, c), "\n")
 	}

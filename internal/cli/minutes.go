@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/url"
@@ -25,9 +24,7 @@ func (l *ledgerFlags) minuteByMinute(ctx context.Context, env *Env, c *client) (
 		}
 	}
 	if l.output == "json" {
-		e := json.NewEncoder(env.Out)
-		e.SetIndent("", "  ")
-		err = e.Encode(books)
+		err = writeJSON(env.Out, books)
 	} else {
 		err = printMinutes(env.Out, books, l.unit, ok)
 	}

@@ -157,7 +157,7 @@ func protoWord(n uint8) string {
 // footer says what was judged, and what was not and why.
 func (s *simulation) footer(x *api.Simulation) {
 	for _, p := range x.Policies {
-		fmt.Fprintf(s.env.Err, "%s/%s %s\n", clean(p.Namespace), clean(p.Name), p.Change)
+		fmt.Fprintf(s.env.Err, "%s/%s %s\n", clean(p.Namespace), clean(p.Name), clean(string(p.Change)))
 	}
 	fmt.Fprintf(s.env.Err, "%s judged: %d newly denied, %d newly allowed, %d unchanged\n", plural(x.Judged, "connection"), x.Denied, x.Allowed, x.Unchanged)
 	reasons := make([]string, 0, len(x.Unjudged))

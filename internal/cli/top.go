@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -174,10 +173,7 @@ func (m *topModel) writeJSON(out io.Writer) error {
 		}
 		list = append(list, j)
 	}
-	e := json.NewEncoder(out)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	return e.Encode(list)
+	return writeJSON(out, list)
 }
 
 // looked is what came of one question.

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -102,9 +101,7 @@ func (v *verify) run(ctx context.Context) error {
 	verdict := v.judge(ctx, sent, began.Add(v.wait))
 	verdict.Skipped = skipped
 	if v.output == "json" {
-		e := json.NewEncoder(v.env.Out)
-		e.SetIndent("", "  ")
-		err = e.Encode(verdict)
+		err = writeJSON(v.env.Out, verdict)
 	} else {
 		_, err = io.WriteString(v.env.Out, verdictText(&verdict, time.Since(began)))
 	}

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -19,9 +18,7 @@ func (v *verify) last(ctx context.Context) error {
 	}
 	var err error
 	if v.output == "json" {
-		e := json.NewEncoder(v.env.Out)
-		e.SetIndent("", "  ")
-		err = e.Encode(all)
+		err = writeJSON(v.env.Out, all)
 	} else {
 		_, err = io.WriteString(v.env.Out, lastText(all, time.Now()))
 	}
@@ -58,7 +55,7 @@ func lastText(all []canary.NodeRuns, now time.Time) string {
 			fmt.Fprintf(&why, "\n%s: %s\ndo: %s\n", clean(n.Node), clean(n.Verdict.String()), clean(n.Verdict.Remedy))
 		}
 		rows = append(rows, []string{
-			clean(n.Node), string(n.Result), hop, right, (time.Duration(n.IntervalMs) * time.Millisecond).String(),
+			clean(n.Node), clean(string(n.Result)), hop, right, (time.Duration(n.IntervalMs) * time.Millisecond).String(),
 			fmt.Sprint(n.Runs.OK), fmt.Sprint(n.Runs.Failed), fmt.Sprint(n.Runs.Overdue),
 		})
 	}

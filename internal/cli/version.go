@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -29,9 +28,7 @@ func versionCommand(env *Env, c *client) *cobra.Command {
 				case err != nil:
 					v["serverError"] = err.Error()
 				}
-				e := json.NewEncoder(env.Out)
-				e.SetIndent("", "  ")
-				return errors.Join(e.Encode(v), err)
+				return errors.Join(writeJSON(env.Out, v), err)
 			}
 			fmt.Fprintf(env.Out, "client: %s\n", env.Version)
 			if err != nil {

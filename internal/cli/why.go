@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -72,22 +73,22 @@ func (a *answer) when(ms int64) string {
 	return time.UnixMilli(ms).In(zone(a.utc)).Format("2006-01-02 15:04:05")
 }
 
+// writeJSON is how every command writes what is JSON: indented, and with what a terminal
+// obeys escaped.
 func writeJSON(w io.Writer, v any) error {
-	b, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(w, "%s\n", cleanLines(b))
-	return err
-}
-
-// cleanLines is cleanJSON for JSON on several lines.
-func cleanLines(b []byte) string {
-	lines := strings.Split(string(b), "\n")
+	lines := strings.Split(b.String(), "\n")
 	for i, l := range lines {
 		lines[i] = string(cleanJSON([]byte(l)))
 	}
-	return strings.Join(lines, "\n")
+	_, err := io.WriteString(w, strings.Join(lines, "\n"))
+	return err
 }
 
 // endAndPort parts NAME[:PORT]; an address of IPv6 with a port stands in brackets.
