@@ -274,7 +274,7 @@ func fromSeed(seed []byte, o int, v6 bool) flow.Record {
 		st := step{field: flow.FieldID(i), typ: f.Type, off: flow.Offsets[i]}
 		switch f.Type {
 		case flow.TypeString:
-			v := seed[int(x>>1)%len(seed):]
+			v := seed[(x>>1)%uint64(len(seed)):]
 			if len(v) == 0 {
 				continue
 			}
