@@ -50,16 +50,20 @@ func read(t *testing.T, manifests []byte) *cast {
 	return c
 }
 
-// side finds an end by namespace/pod, node name or address.
+// side finds an end by namespace/pod, node name or address; namespace/pod@6 is a pod by its
+// address of IPv6.
 func (c *cast) side(t *testing.T, s string) eval.Side {
 	t.Helper()
+	s, six := strings.CutSuffix(s, "@6")
 	if p := c.pods[s]; p != nil {
 		out := eval.Side{
 			Selectable: !p.HostNetwork, IsNode: p.HostNetwork, Namespace: p.Namespace, Name: p.Name, Node: p.Node,
 			Labels: cluster.ParseLabels(p.Labels), Ports: p.Ports,
 		}
-		if len(p.IPs) > 0 {
-			out.Addr = p.IPs[0]
+		for _, a := range p.IPs {
+			if a.Is6() == six {
+				out.Addr = a
+			}
 		}
 		if n := c.ns[p.Namespace]; n != nil {
 			out.NamespaceLabels = cluster.ParseLabels(n.Labels)

@@ -69,9 +69,13 @@ func randomRule(r *rand.Rand) cluster.PolicyRule {
 		var p cluster.PolicyPeer
 		switch r.IntN(4) {
 		case 0:
-			p.Block = netip.MustParsePrefix(pick(r, "0.0.0.0/0", "10.0.0.0/24", "10.0.1.0/24", "203.0.113.0/24", "10.0.0.1/32", "::/0"))
-			if p.Block.Bits() < 24 && p.Block.Addr().Is4() {
+			p.Block = netip.MustParsePrefix(pick(r, "0.0.0.0/0", "10.0.0.0/24", "10.0.1.0/24", "203.0.113.0/24", "10.0.0.1/32", "::/0", "fd00::/64", "fd00:0:0:1::/64", "fd00::2/128"))
+			switch {
+			case p.Block.Bits() >= 24:
+			case p.Block.Addr().Is4():
 				p.Except = []netip.Prefix{netip.MustParsePrefix(pick(r, "10.0.0.0/24", "203.0.113.9/32"))}
+			case r.IntN(2) == 0:
+				p.Except = []netip.Prefix{netip.MustParsePrefix(pick(r, "fd00::/64", "2001:db8::9/128"))}
 			}
 		case 1:
 			s := randomSelector(r)
@@ -113,21 +117,30 @@ func randomWorld(r *rand.Rand) *world {
 		}
 		s.IsNode = !s.Selectable
 		w.ends = append(w.ends, s)
+		if r.IntN(3) == 0 { // of two families
+			s.Addr = netip.MustParseAddr(fmt.Sprintf("fd00:0:0:%d::%d", r.IntN(2), i+1))
+			w.ends = append(w.ends, s)
+		}
 	}
 	w.ends = append(w.ends,
 		eval.Side{Addr: netip.MustParseAddr("192.0.2.1"), Node: "n1", IsNode: true},
 		eval.Side{Addr: netip.MustParseAddr("203.0.113.9")}, eval.Side{Addr: netip.MustParseAddr("2001:db8::9")})
 	for i := range r.IntN(6) {
-		np := &cluster.NetworkPolicy{Namespace: pick(r, "x", "y"), Name: fmt.Sprintf("np%d", i), Pods: randomSelector(r), Ingress: r.IntN(3) > 0, Egress: r.IntN(3) > 0}
-		for range r.IntN(3) {
-			np.IngressRules = append(np.IngressRules, randomRule(r))
-		}
-		for range r.IntN(3) {
-			np.EgressRules = append(np.EgressRules, randomRule(r))
-		}
+		np := randomPolicy(r, fmt.Sprintf("np%d", i))
 		w.policies[np.Namespace] = append(w.policies[np.Namespace], np)
 	}
 	return w
+}
+
+func randomPolicy(r *rand.Rand, name string) *cluster.NetworkPolicy {
+	np := &cluster.NetworkPolicy{Namespace: pick(r, "x", "y"), Name: name, Pods: randomSelector(r), Ingress: r.IntN(3) > 0, Egress: r.IntN(3) > 0}
+	for range r.IntN(3) {
+		np.IngressRules = append(np.IngressRules, randomRule(r))
+	}
+	for range r.IntN(3) {
+		np.EgressRules = append(np.EgressRules, randomRule(r))
+	}
+	return np
 }
 
 func endID(s *eval.Side) string { return s.Namespace + "/" + s.Name + "@" + s.Addr.String() }
@@ -228,26 +241,7 @@ func TestAgainstLists(t *testing.T) {
 	seen := map[flow.PolicyEval]int{}
 	for seed := range uint64(2000) {
 		w := randomWorld(rand.New(rand.NewPCG(seed, 7)))
-		sends, receives := w.lists(true), w.lists(false)
-		for i := range w.ends {
-			for j := range w.ends {
-				for _, proto := range worldProtos {
-					for _, port := range worldPorts {
-						src, dst := &w.ends[i], &w.ends[j]
-						want := w.verdict(sends[endID(src)], receives[endID(dst)], src, dst, packetID{endID(src), endID(dst), proto, port})
-						p := &eval.Packet{Src: *src, Dst: *dst, Proto: proto, Port: port}
-						got := eval.Evaluate(w.policies[src.Namespace], w.policies[dst.Namespace], p)
-						seen[want]++
-						if got.Verdict != want {
-							t.Fatalf("seed %d: %+v -> %+v %d/%d: %s, by lists %s\n%s", seed, src, dst, port, proto, word(got.Verdict), word(want), got.String())
-						}
-						if err := agree(&got, eval.Trace(w.policies[src.Namespace], w.policies[dst.Namespace], p)); err != nil {
-							t.Fatalf("seed %d: %+v -> %+v %d/%d: %v", seed, src, dst, port, proto, err)
-						}
-					}
-				}
-			}
-		}
+		w.compare(t, fmt.Sprintf("seed %d", seed), func(ns string) []*cluster.NetworkPolicy { return w.policies[ns] }, seen)
 	}
 	for v := flow.PolicyEvalUnprotected; v <= flow.PolicyEvalUndefined; v++ {
 		if seen[v] < 1000 {
@@ -275,4 +269,81 @@ func (w *world) verdict(sends, receives map[packetID]bool, src, dst *eval.Side, 
 	a, b := side(sends, src, dst), side(receives, dst, src)
 	order := []flow.PolicyEval{flow.PolicyEvalUnprotected, flow.PolicyEvalAllowed, flow.PolicyEvalUndefined, flow.PolicyEvalDenied}
 	return order[max(slices.Index(order, a), slices.Index(order, b))]
+}
+
+// compare has both answer for every packet of the world; inForce gives the policies to the
+// one, the lists have those of w.
+func (w *world) compare(t *testing.T, what string, inForce func(ns string) []*cluster.NetworkPolicy, seen map[flow.PolicyEval]int) {
+	t.Helper()
+	sends, receives := w.lists(true), w.lists(false)
+	for i := range w.ends {
+		for j := range w.ends {
+			src, dst := &w.ends[i], &w.ends[j]
+			if src.Addr.Is4() != dst.Addr.Is4() {
+				continue // no packet has two families
+			}
+			for _, proto := range worldProtos {
+				for _, port := range worldPorts {
+					want := w.verdict(sends[endID(src)], receives[endID(dst)], src, dst, packetID{endID(src), endID(dst), proto, port})
+					p := &eval.Packet{Src: *src, Dst: *dst, Proto: proto, Port: port}
+					got := eval.Evaluate(inForce(src.Namespace), inForce(dst.Namespace), p)
+					seen[want]++
+					if got.Verdict != want {
+						t.Fatalf("%s: %+v -> %+v %d/%d: %s, by lists %s\n%s", what, src, dst, port, proto, word(got.Verdict), word(want), got.String())
+					}
+					if err := agree(&got, eval.Trace(inForce(src.Namespace), inForce(dst.Namespace), p)); err != nil {
+						t.Fatalf("%s: %+v -> %+v %d/%d: %v", what, src, dst, port, proto, err)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestAgainstListsOverTime: policies come, change and go; a packet of any moment, asked
+// about afterwards, is judged by those in force then.
+func TestAgainstListsOverTime(t *testing.T) {
+	seen := map[flow.PolicyEval]int{}
+	for seed := range uint64(60) {
+		r := rand.New(rand.NewPCG(seed, 11))
+		w := randomWorld(r)
+		m := cluster.NewModel(cluster.DefaultLimits())
+		inForce := map[string]*cluster.NetworkPolicy{}
+		history := make([]map[string][]*cluster.NetworkPolicy, 12)
+		for step := range history {
+			now := int64(1000 * (step + 1))
+			np := randomPolicy(r, pick(r, "np0", "np1", "np2", "np3"))
+			key := np.Namespace + "/" + np.Name
+			old := inForce[key]
+			switch {
+			case old == nil:
+				np.UID, np.StartMs = cluster.UID{byte(seed), byte(step)}, now
+			default: // changed, or gone
+				np.UID, np.StartMs = old.UID, old.StartMs
+			}
+			gone := old != nil && r.IntN(3) == 0
+			if inForce[key] = np; gone {
+				delete(inForce, key)
+			}
+			m.Apply(now, cluster.Event{Delete: gone, NetworkPolicy: np})
+			history[step] = map[string][]*cluster.NetworkPolicy{}
+			for _, p := range inForce {
+				history[step][p.Namespace] = append(history[step][p.Namespace], p)
+			}
+		}
+		for step := range history {
+			w.policies = history[step]
+			for _, ms := range []int64{int64(1000 * (step + 1)), int64(1000*(step+1) + 999)} {
+				w.compare(t, fmt.Sprintf("seed %d at %d", seed, ms), func(ns string) []*cluster.NetworkPolicy {
+					if s := m.Index().Policies(ns, ms); s != nil {
+						return s.Policies
+					}
+					return nil
+				}, seen)
+			}
+		}
+	}
+	if seen[flow.PolicyEvalDenied] < 1000 || seen[flow.PolicyEvalAllowed] < 1000 {
+		t.Errorf("the clusters are too tame: %v", seen)
+	}
 }
