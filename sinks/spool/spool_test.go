@@ -479,3 +479,44 @@ func BenchmarkAppendRead(b *testing.B) {
 		}
 	})
 }
+
+// TestHeldWhileItIsRead: a reader who takes each block as soon as it is there never makes
+// the spool hold more, or less, than what was appended and not committed.
+func TestHeldWhileItIsRead(t *testing.T) {
+	cfg := testConfig(t.TempDir())
+	cfg.BlockRecords, cfg.SegmentBytes = 1, 1<<20
+	s := open(t, cfg)
+	rec := samples(0, 1)
+	total := 0
+	reader := make(chan error, 1)
+	var taken atomic.Int64
+	ctx, stop := context.WithCancel(t.Context())
+	go func() {
+		var err error
+		var got []flow.Record
+		for err == nil && ctx.Err() == nil {
+			got, _, err = s.Read(got[:0])
+			taken.Add(int64(len(got)))
+		}
+		reader <- err
+	}()
+	for end := time.Now().Add(time.Second); time.Now().Before(end); {
+		s.Append(rec)
+		if total++; total%100 == 0 {
+			time.Sleep(time.Millisecond) // the reader is at the end again
+		}
+	}
+	if err := s.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for taken.Load() < int64(total) && t.Context().Err() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	stop()
+	if err := <-reader; err != nil {
+		t.Fatal(err)
+	}
+	if h := s.Held(); h.Records != uint64(total) {
+		t.Errorf("%d records are held, %d were appended and none is committed", h.Records, total)
+	}
+}

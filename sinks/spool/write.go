@@ -61,9 +61,8 @@ func (s *Spool) writePending() {
 
 		s.mu.Lock()
 		s.queued -= len(p.buf)
-		s.pending = minus(s.pending, p.amt)
-		if reason == "" {
-			s.onDisk = s.onDisk.Plus(p.amt)
+		if reason != "" {
+			s.pending = minus(s.pending, p.amt)
 		}
 		if len(s.free) < 16 && cap(p.buf) <= 1<<20 {
 			s.free = append(s.free, p.buf)
@@ -143,6 +142,9 @@ func (s *Spool) tryWrite(p packed) error {
 	seg.amt = seg.amt.Plus(p.amt)
 	s.end += p.amt.Records
 	seg.end = s.end
+	// In one step with the end: who reads the block from here on takes it from what is on disk.
+	s.pending = minus(s.pending, p.amt)
+	s.onDisk = s.onDisk.Plus(p.amt)
 	s.bytes += int64(len(p.buf))
 	s.mu.Unlock()
 	return nil
