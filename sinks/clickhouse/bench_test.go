@@ -2,7 +2,6 @@ package clickhouse
 
 import (
 	"net"
-	"syscall"
 	"testing"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 
 	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/api/flow/flowtest"
+	"github.com/weirnet/weir/internal/testenv"
 	"github.com/weirnet/weir/sinks/clickhouse/ddl"
 )
 
@@ -43,7 +43,7 @@ func BenchmarkEncode(b *testing.B) {
 	e := newEncoder()
 	var buf proto.Buffer
 	b.ReportAllocs()
-	n, size, began := 0, 0, cpu(b)
+	n, size, began := 0, 0, testenv.OwnCPU(b)
 	for b.Loop() {
 		in := e.encode(recs, "spool", pos, 1)
 		buf.Reset()
@@ -54,7 +54,7 @@ func BenchmarkEncode(b *testing.B) {
 		size = squeeze(b, buf.Buf)
 		n += len(recs)
 	}
-	b.ReportMetric(float64(cpu(b)-began)/float64(n), "cpu-ns/row")
+	b.ReportMetric(float64(testenv.OwnCPU(b)-began)/float64(n), "cpu-ns/row")
 	b.ReportMetric(float64(size)/benchRows, "B/row")
 }
 
@@ -73,7 +73,7 @@ func BenchmarkRowAppend(b *testing.B) {
 		}
 	}
 	b.ReportAllocs()
-	n, began := 0, cpu(b)
+	n, began := 0, testenv.OwnCPU(b)
 	now := time.Unix(1, 0)
 	for b.Loop() {
 		blk := peer.NewBlock()
@@ -102,17 +102,7 @@ func BenchmarkRowAppend(b *testing.B) {
 		squeeze(b, buf.Buf)
 		n += len(recs)
 	}
-	b.ReportMetric(float64(cpu(b)-began)/float64(n), "cpu-ns/row")
-}
-
-// cpu is the time that the process has computed, in all its threads.
-func cpu(b *testing.B) time.Duration {
-	b.Helper()
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	b.ReportMetric(float64(testenv.OwnCPU(b)-began)/float64(n), "cpu-ns/row")
 }
 
 func must(b *testing.B, errs ...error) {

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"syscall"
 	"testing"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 
 	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/api/flow/flowtest"
+	"github.com/weirnet/weir/internal/testenv"
 	"github.com/weirnet/weir/sinks/elastic/mapping"
 )
 
@@ -72,7 +72,7 @@ func BenchmarkSink(b *testing.B) {
 	s.cl.pool = pool(b, wire)
 	s.ready, s.young = true, 0
 	b.ReportAllocs()
-	n, began := 0, cpu(b)
+	n, began := 0, testenv.OwnCPU(b)
 	for b.Loop() {
 		if err := s.Write(b.Context(), recs); err != nil {
 			b.Fatal(err)
@@ -92,7 +92,7 @@ func BenchmarkBulkIndexer(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
-	n, began := 0, cpu(b)
+	n, began := 0, testenv.OwnCPU(b)
 	for b.Loop() {
 		bi, err := esutil.NewBulkIndexer(esutil.BulkIndexerConfig{Client: es, Index: "flows", NumWorkers: 1, FlushBytes: 8 << 20, FlushInterval: time.Hour})
 		if err != nil {
@@ -118,18 +118,8 @@ func BenchmarkBulkIndexer(b *testing.B) {
 
 func report(b *testing.B, n int, began time.Duration, wire *canned) {
 	b.Helper()
-	b.ReportMetric(float64(cpu(b)-began)/float64(n), "cpu-ns/doc")
+	b.ReportMetric(float64(testenv.OwnCPU(b)-began)/float64(n), "cpu-ns/doc")
 	b.ReportMetric(float64(wire.bytes)/float64(n), "B/doc")
-}
-
-// cpu is the time that the process has computed, in all its threads.
-func cpu(b *testing.B) time.Duration {
-	b.Helper()
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // plainDoc is a document as a program without a schema of its own declares it, for

@@ -115,7 +115,7 @@ func waitFor(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-func tcpListener(t *testing.T) net.Listener {
+func tcpListener(t testing.TB) net.Listener {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -124,7 +124,7 @@ func tcpListener(t *testing.T) net.Listener {
 	return ln
 }
 
-func newSink(t *testing.T, cfg Config) *Sink {
+func newSink(t testing.TB, cfg Config) *Sink {
 	t.Helper()
 	s, err := New(cfg, nil, nil)
 	if err != nil {

@@ -26,7 +26,7 @@ func config(addr, topic string) kafka.Config {
 	return c
 }
 
-func newSink(t *testing.T, c kafka.Config) *kafka.Sink {
+func newSink(t testing.TB, c kafka.Config) *kafka.Sink {
 	t.Helper()
 	s, err := kafka.New(c, nil)
 	if err != nil {
@@ -37,7 +37,7 @@ func newSink(t *testing.T, c kafka.Config) *kafka.Sink {
 }
 
 // makeTopic makes a topic of three partitions as an administrator does.
-func makeTopic(t *testing.T, k *testenv.Kafka, name string, settings map[string]string) string {
+func makeTopic(t testing.TB, k *testenv.Kafka, name string, settings map[string]string) string {
 	t.Helper()
 	cl, err := kgo.NewClient(kgo.SeedBrokers(k.Plain))
 	if err != nil {

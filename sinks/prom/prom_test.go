@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 
 	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/sinks/sinktest"
 )
 
 func rec(ns string, first bool, bytes uint64) flow.Record {
@@ -163,18 +164,8 @@ metrics[2].name: "a" stands here twice`
 	}
 }
 
-func BenchmarkWrite(b *testing.B) {
-	s := sink(b, DefaultMetrics()...)
-	recs := make([]flow.Record, 1000)
-	for i := range recs {
-		recs[i] = rec(fmt.Sprint("ns", i%700), true, 10)
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		_ = s.Write(b.Context(), recs)
-	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1000, "ns/record")
-}
+// BenchmarkSink is what a record costs in the default metrics.
+func BenchmarkSink(b *testing.B) { sinktest.Bench(b, sink(b, DefaultMetrics()...)) }
 
 // TestCanariesAreApart: the probe's connections are in no metric but those that tell
 // them apart, and none of them is lost.

@@ -59,7 +59,7 @@ func (a address) configIn(dir string) s3.Config {
 	return c
 }
 
-func newSink(t *testing.T, c s3.Config, spool string) *s3.Sink {
+func newSink(t testing.TB, c s3.Config, spool string) *s3.Sink {
 	t.Helper()
 	s, err := s3.New(c, nil, nil)
 	if err != nil {
@@ -73,7 +73,7 @@ func newSink(t *testing.T, c s3.Config, spool string) *s3.Sink {
 }
 
 // client is an independent one.
-func client(t *testing.T, srv *testenv.S3) *minio.Core {
+func client(t testing.TB, srv *testenv.S3) *minio.Core {
 	t.Helper()
 	u, err := url.Parse(srv.URL)
 	if err != nil {
@@ -97,7 +97,7 @@ func client(t *testing.T, srv *testenv.S3) *minio.Core {
 	return c
 }
 
-func makeBucket(t *testing.T, srv *testenv.S3, format string) address {
+func makeBucket(t testing.TB, srv *testenv.S3, format string) address {
 	t.Helper()
 	name := "flows-" + strings.ToLower(rand.Text())
 	if err := client(t, srv).MakeBucket(t.Context(), name, minio.MakeBucketOptions{}); err != nil {

@@ -2,10 +2,11 @@ package s3
 
 import (
 	"bytes"
-	"compress/gzip"
 	"fmt"
 	"runtime"
 	"time"
+
+	"github.com/klauspost/compress/gzip"
 
 	"github.com/weirnet/weir/aggregator/store/column"
 	"github.com/weirnet/weir/aggregator/store/segment"
