@@ -7,7 +7,7 @@ declare -A package=(
 	[ip]=iproute2 [ss]=iproute2 [nsenter]=util-linux [nft]=nftables [conntrack]=conntrack [ping]=iputils-ping
 	[nfcapd]=nfdump [nfacctd]=pmacct [softflowd]=softflowd [tshark]=tshark
 	[ovs-vsctl]=openvswitch-switch [ovsdb-server]=openvswitch-switch
-	[g++]=g++ [etcd]=etcd-server [openssl]=openssl [git]=git [npm]=npm [promtool]=prometheus [clickhouse-server]=clickhouse-server [chromium]=chromium
+	[g++]=g++ [etcd]=etcd-server [openssl]=openssl [git]=git [npm]=npm [promtool]=prometheus [prometheus]=prometheus [clickhouse-server]=clickhouse-server [chromium]=chromium
 	[java]=default-jdk-headless [javac]=default-jdk-headless [mvn]=maven [curl]=curl [unzip]=unzip [pip3]=python3-pip
 )
 missing=()

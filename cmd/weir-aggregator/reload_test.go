@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -64,7 +63,7 @@ func countConnections(t *testing.T) (addr string, conns, got *atomic.Int64) {
 	return l.Addr().String(), conns, got
 }
 
-func port(t *testing.T) string {
+func port(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -74,7 +73,7 @@ func port(t *testing.T) string {
 	return l.Addr().String()
 }
 
-func eventually(t *testing.T, what string, f func() bool) {
+func eventually(t testing.TB, what string, f func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(time.Minute)
 	for !f() {
@@ -215,16 +214,7 @@ func newFeed(t *testing.T, addr string) func(n int) {
 		recs := make([]flow.Record, n)
 		for i := range recs {
 			r := flowtest.Sample(next)
-			r.SetDstIP(netip.AddrFrom4([4]byte{203, 0, 113, byte(next)}))
-			r.SetDstPort(443)
-			r.SetDstKind(flow.EndExternal)
-			r.SetScope(flow.ScopeExternal)
-			r.SetFlowType(flow.FlowTypeToExternal)
-			r.SetObserver("node-1")
-			r.SetStart(time.Now().UnixMilli() - 1000)
-			r.SetEnd(time.Now().UnixMilli())
-			r.SetFinal(true)
-			r.SetEndReason(flow.EndReasonEnd)
+			external(&r, next, time.Now())
 			recs[i] = r
 			next++
 		}

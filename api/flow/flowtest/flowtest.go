@@ -130,11 +130,15 @@ func Sample(i uint64) flow.Record {
 	r.SetFirst(true)
 	r.SetFinal(false)
 	r.SetRecords(2)
-	var id flow.UUID
+	r.SetID(SampleID(i))
+	return r
+}
+
+// SampleID is the ID of Sample i.
+func SampleID(i uint64) (id flow.UUID) {
 	binary.BigEndian.PutUint64(id[:], i*0x9E3779B97F4A7C15+1) // never zero: a zero UUID is absent on the wire
 	binary.BigEndian.PutUint64(id[8:], i)
-	r.SetID(id)
-	return r
+	return id
 }
 
 // SampleNumber gives back the number of a Sample from its ID.
