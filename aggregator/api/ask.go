@@ -61,17 +61,23 @@ func (a *asking) ask(ctx context.Context, text string, since, until int64) (*que
 		return nil, err
 	}
 	a.basis.Scanned.Add(x.Scanned)
-	for _, m := range missing {
-		if !slices.ContainsFunc(a.basis.Partial, func(o query.Missing) bool { return o.Name == m.Name }) {
-			a.basis.Partial = append(a.basis.Partial, m)
-		}
-	}
+	a.basis.Partial = alsoMissing(a.basis.Partial, missing)
 	for _, n := range x.Notes() {
 		if !slices.Contains(a.basis.Notes, n) {
 			a.basis.Notes = append(a.basis.Notes, n)
 		}
 	}
 	return x, nil
+}
+
+// alsoMissing adds to a list what it does not name yet.
+func alsoMissing(list, more []query.Missing) []query.Missing {
+	for _, m := range more {
+		if !slices.ContainsFunc(list, func(o query.Missing) bool { return o.Name == m.Name }) {
+			list = append(list, m)
+		}
+	}
+	return list
 }
 
 // period is the range, and that before it of the same length.

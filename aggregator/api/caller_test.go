@@ -287,3 +287,47 @@ func TestUsageIsBounded(t *testing.T) {
 		t.Error("idle callers do not make room")
 	}
 }
+
+// TestPeersHaveTheirCallersLimits: what another aggregator asks for its callers does not
+// count as one caller's, and nobody else passes for one.
+func TestPeersHaveTheirCallersLimits(t *testing.T) {
+	s, h := server(t, 8)
+	whole, shop := withTokens(t, s)
+	s.Limits, s.Engine = DefaultQueryLimits(), &memory{recs: []flow.Record{told(1, "cart", "ok", 1)}}
+	s.Caller = CallerLimits{Queries: 1, Streams: 1, Rate: 0.001, Burst: 3}
+	s.Peers = []Peer{{Name: "front:1", Token: func() (string, error) { return whole, nil }}}
+	h.Config.Handler = s.Handler()
+	ask := func(token, accept string) int {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, h.URL+"/api/v1/query?part=true", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+token)
+		req.Header.Set("Accept", accept)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		_, _ = io.Copy(io.Discard, res.Body) // its place is free when it has ended
+		return res.StatusCode
+	}
+	for i := range 10 {
+		for _, media := range []string{partMedia, partsMedia} {
+			if code := ask(whole, media); code != http.StatusOK {
+				t.Fatalf("question %d of a peer: %d", i, code)
+			}
+		}
+	}
+	for what, c := range map[string][2]string{"the same token for a person": {whole, linesMedia}, "another's token": {shop, partMedia}} {
+		paced := 0
+		for range 5 {
+			if ask(c[0], c[1]) == http.StatusTooManyRequests {
+				paced++
+			}
+		}
+		if paced != 2 {
+			t.Errorf("%s: %d of 5 were refused", what, paced)
+		}
+	}
+}

@@ -17,6 +17,12 @@ import (
 // completeTimeout is how long a person waits for the values of a field.
 const completeTimeout = 2 * time.Second
 
+// CompletionAnswer is the answer of /api/v1/complete.
+type CompletionAnswer struct {
+	query.Completion
+	Partial []query.Missing `json:"partial,omitempty"` // aggregators whose values are missing
+}
+
 // complete answers text, cursor (a byte offset; the end if left out), since and until.
 func (s *Server) complete(w http.ResponseWriter, r *http.Request) {
 	v := r.URL.Query()
@@ -42,17 +48,18 @@ func (s *Server) complete(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), completeTimeout)
 	defer cancel()
 	var values query.Values
+	seen := &seenValues{s: s, ctx: ctx, since: since, until: until, visible: callerOf(r).Visible()}
 	if s.Engine != nil || s.longNow() != nil {
 		if take(&s.queries, s.Limits.AtOnce) {
 			defer s.queries.Add(-1)
-			values = &seenValues{s, ctx, since, until, callerOf(r).Visible()}
+			values = seen
 		}
 	}
 	c := query.Complete(text, cursor, values)
 	if c.Suggestions == nil {
 		c.Suggestions = []query.Suggestion{}
 	}
-	reply(w, http.StatusOK, c)
+	reply(w, http.StatusOK, CompletionAnswer{c, seen.missing})
 }
 
 // seenValues finds values by asking which are the most frequent ones in the range.
@@ -61,6 +68,7 @@ type seenValues struct {
 	ctx          context.Context //nolint:containedctx // lives as long as the request
 	since, until int64
 	visible      *flow.Visibility
+	missing      []query.Missing
 }
 
 // Values implements query.Values; where the query fails or takes too long it gives none.
@@ -75,9 +83,11 @@ func (v *seenValues) Values(f query.Field, prefix string, where query.Expr, limi
 			return nil
 		}
 		a.Visible = v.visible
-		if _, done, err := v.s.fromLong(v.ctx, a); err != nil || !done && v.s.own(v.ctx, a) != nil {
+		missing, err := v.s.answer(v.ctx, a)
+		if err != nil {
 			return nil
 		}
+		v.missing = alsoMissing(v.missing, missing)
 		for _, g := range a.Table().Groups() {
 			if text := query.Shown(one, g.Key[0].Text, prefix); strings.HasPrefix(text, prefix) {
 				counts[text] += int64(g.Accs[0].N)

@@ -287,7 +287,8 @@ func TestCheckIsStrict(t *testing.T) {
 		{"version", `{"version":"v1","go":"go1","platform":"x","more":1}`, "additional properties 'more' not allowed"},
 		{"version", `{"version":1,"go":"go1","platform":"x"}`, "want string"},
 		{"version", `{"go":"go1","platform":"x"}`, "missing property 'version'"},
-		{"changes", `{"changes":[{"id":1,"time_ms":1,"kind":"war","object":"a","what":"b"}],"total":1,"source":""}`, "value must be one of"},
+		{"changes", `{"changes":[{"id":"00000000000000a1","time_ms":1,"kind":"war","object":"a","what":"b"}],"total":1,"source":""}`, "value must be one of"},
+		{"changes", `{"changes":[{"id":1,"time_ms":1,"kind":"node","object":"a","what":"b"}],"total":1,"source":""}`, "want string"},
 		{"changes", `{"changes":null,"total":1,"source":""}`, "want array"},
 		{"nosuch", `{}`, "no such operation"},
 	} {

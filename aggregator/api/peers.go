@@ -80,7 +80,7 @@ func before(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithDeadlineCause(ctx, until.Add(-time.Until(until)/4), errPeerLate)
 }
 
-var errPeerLate = errors.New("it took too long: take a shorter range or a narrower condition, or raise api.queryTimeout")
+var errPeerLate = errors.New("it gave no answer in the time there was: take a shorter range or a narrower condition, or raise api.queryTimeout")
 
 // missing names a peer that failed.
 func (s *Server) missing(p *Peer, err error) query.Missing {
@@ -233,6 +233,8 @@ func (p *Peer) explain(err error) error {
 		return fmt.Errorf("it refuses this aggregator's certificate (%w): api.certFile here must be valid and signed by a CA of api.clientCAFile there", cmp.Or(error(alert), err))
 	case errors.As(err, &op) && op.Op == "dial":
 		return fmt.Errorf("%w: is weir-aggregator running there, and may this one reach it?", err)
+	case strings.Contains(err.Error(), "TLS handshake timeout"):
+		return fmt.Errorf("it takes the connection and says nothing (%w): is it hung?", err)
 	}
 	return err
 }

@@ -59,7 +59,7 @@ type Journal struct {
 
 	mu    sync.Mutex
 	list  []cluster.Change // by time
-	known map[uint64]bool
+	known map[cluster.ChangeID]bool
 	file  *os.File
 	lines int
 	st    Stats
@@ -70,7 +70,7 @@ func Open(dir string, cfg Config, log *slog.Logger, now time.Time) (*Journal, er
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	j := &Journal{cfg: cfg, log: log, known: map[uint64]bool{}}
+	j := &Journal{cfg: cfg, log: log, known: map[cluster.ChangeID]bool{}}
 	if dir == "" {
 		return j, nil
 	}

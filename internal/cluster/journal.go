@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -28,7 +29,7 @@ var ChangeKinds = []ChangeKind{ChangeRollout, ChangePolicy, ChangeEndpoints, Cha
 
 // Change is one thing that happened in the cluster.
 type Change struct {
-	ID        uint64     `json:"id"`      // the same for the same change told again
+	ID        ChangeID   `json:"id"`      // the same for the same change told again
 	TimeMs    int64      `json:"time_ms"` // Unix milliseconds
 	Kind      ChangeKind `json:"kind"`
 	Namespace string     `json:"namespace,omitempty"`
@@ -37,11 +38,32 @@ type Change struct {
 	Bad       bool       `json:"bad,omitempty"`
 }
 
+// ChangeID is the number of a change, a hash. As text, and in JSON, it is 16 hexadecimal
+// digits: JavaScript would round the number.
+type ChangeID uint64
+
+// MarshalText implements encoding.TextMarshaler.
+func (id ChangeID) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%016x", uint64(id)), nil }
+
+// UnmarshalJSON reads the text, and the number that former versions wrote.
+func (id *ChangeID) UnmarshalJSON(b []byte) error {
+	base := 10
+	if len(b) > 1 && b[0] == '"' {
+		b, base = b[1:len(b)-1], 16
+	}
+	n, err := strconv.ParseUint(string(b), base, 64)
+	if err != nil {
+		return fmt.Errorf("id of a change: %w", err)
+	}
+	*id = ChangeID(n)
+	return nil
+}
+
 // Identify fills ID from the other fields.
 func (c *Change) Identify() {
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%d\x00%s\x00%s\x00%s\x00%s", c.TimeMs, c.Kind, c.Namespace, c.Object, c.What)
-	c.ID = h.Sum64()
+	c.ID = ChangeID(h.Sum64())
 }
 
 // recent is how old something found at the start may be to be told as a change:

@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"testing"
@@ -142,5 +144,26 @@ func TestJournalAfterARestart(t *testing.T) {
 	}
 	if c := newDiary().j.Observe(5_000_000+recent+1, e); len(c) != 0 {
 		t.Errorf("an old object is news: %+v", c)
+	}
+}
+
+// TestChangeIDsAreText: a number of 64 bits survives a reader that has 53, and files of
+// former versions are read.
+func TestChangeIDsAreText(t *testing.T) {
+	c := Change{ID: 0xfedcba9876543210, Kind: ChangeNode}
+	b, err := json.Marshal(c)
+	if err != nil || !bytes.Contains(b, []byte(`"id":"fedcba9876543210"`)) {
+		t.Fatalf("%s, %v", b, err)
+	}
+	for _, text := range []string{string(b), `{"id":18364758544493064720,"kind":"node"}`} {
+		var back Change
+		if err := json.Unmarshal([]byte(text), &back); err != nil || back.ID != c.ID {
+			t.Errorf("%s is %x, %v", text, uint64(back.ID), err)
+		}
+	}
+	for _, text := range []string{`{"id":"x"}`, `{"id":-1}`, `{"id":""}`, `{"id":"1fedcba9876543210"}`} {
+		if err := json.Unmarshal([]byte(text), &Change{}); err == nil {
+			t.Errorf("%s is taken", text)
+		}
 	}
 }

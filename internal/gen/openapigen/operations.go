@@ -143,7 +143,7 @@ func aboutFlows() []operation {
 		{
 			method: "GET", path: "complete", id: "complete", summary: "How a query can go on",
 			params:  []object{text("text", "the query so far"), number("cursor", "byte offset within text; its end where it is not given", 0), since, until},
-			answers: answer[query.Completion](),
+			answers: answer[api.CompletionAnswer](),
 		},
 		{
 			method: "GET", path: "findings", id: "findings", summary: "What is otherwise than in the period before, of the same length, worst first",

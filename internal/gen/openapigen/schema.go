@@ -70,6 +70,7 @@ var names = map[reflect.Type]string{
 	reflect.TypeFor[cluster.ChangeKind](): "ChangeKind",
 	reflect.TypeFor[version.Info]():       "Version",
 	reflect.TypeFor[query.Wide]():         "",
+	reflect.TypeFor[cluster.ChangeID]():   "",
 	reflect.TypeFor[canary.Kind]():        "",
 	reflect.TypeFor[coverage.Canary]():    "CoverageCanary",
 	reflect.TypeFor[time.Duration]():      "",
@@ -78,9 +79,10 @@ var names = map[reflect.Type]string{
 
 // special are types whose JSON is not what their Go type says.
 var special = map[reflect.Type]object{
-	reflect.TypeFor[time.Time]():     {{"type", "string"}, {"format", "date-time"}},
-	reflect.TypeFor[time.Duration](): {{"type", "integer"}, {"format", "int64"}},
-	reflect.TypeFor[query.Wide]():    {{"type", "string"}, {"pattern", "^-?[0-9]+$"}},
+	reflect.TypeFor[time.Time]():        {{"type", "string"}, {"format", "date-time"}},
+	reflect.TypeFor[time.Duration]():    {{"type", "integer"}, {"format", "int64"}},
+	reflect.TypeFor[cluster.ChangeID](): {{"type", "string"}, {"pattern", "^[0-9a-f]{16}$"}},
+	reflect.TypeFor[query.Wide]():       {{"type", "string"}, {"pattern", "^-?[0-9]+$"}},
 	reflect.TypeFor[canary.Kind](): {
 		{"type", "integer"},
 		{"minimum", 0},
