@@ -8,6 +8,7 @@ declare -A package=(
 	[nfcapd]=nfdump [nfacctd]=pmacct [softflowd]=softflowd [tshark]=tshark
 	[ovs-vsctl]=openvswitch-switch [ovsdb-server]=openvswitch-switch
 	[g++]=g++ [etcd]=etcd-server [openssl]=openssl [git]=git [npm]=npm [promtool]=prometheus [prometheus]=prometheus [clickhouse-server]=clickhouse-server [chromium]=chromium
+	[/usr/share/zookeeper/bin/zkServer.sh]=zookeeper
 	[java]=default-jdk-headless [javac]=default-jdk-headless [mvn]=maven [curl]=curl [unzip]=unzip [pip3]=python3-pip
 )
 missing=()

@@ -45,10 +45,15 @@ func (s *syncBuffer) String() string {
 // those of test/clickhouse: -password, -cert, -key.
 func StartClickHouse(t testing.TB, args ...string) *ClickHouse {
 	t.Helper()
+	return startClickHouse(t, t.TempDir(), "127.0.0.1:0", args...)
+}
+
+func startClickHouse(t testing.TB, dir, addr string, args ...string) *ClickHouse {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("needs ClickHouse: not part of -short")
 	}
-	c := &ClickHouse{Args: args, Dir: t.TempDir(), Addr: "127.0.0.1:0"}
+	c := &ClickHouse{Args: args, Dir: dir, Addr: addr}
 	c.lib = filepath.Join(top(), "test", ".cache", "clickhouse", "node_modules", "@chdb", "lib-linux-x64-gnu", "libchdb.so")
 	if _, err := os.Stat(c.lib); err != nil {
 		lack(t, "needs the ClickHouse engine: run `make deps` to put it into test/.cache")

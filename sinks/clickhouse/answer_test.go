@@ -37,7 +37,7 @@ func TestAnswersAgree(t *testing.T) {
 	if err := s.WriteAt(t.Context(), 300, recs[300:]); err != nil {
 		t.Fatal(err)
 	}
-	agree(t, rng, newReader(t, cfg), recs, nil)
+	agree(t, rng, newReader(t, cfg), places{recs: recs}, 150)
 }
 
 // TestAnswersWithLiveRecordsAgree is TestAnswersAgree where the database has some of the
@@ -50,19 +50,29 @@ func TestAnswersWithLiveRecordsAgree(t *testing.T) {
 	if err := newSink(t, cfg, "a").WriteAt(t.Context(), 0, w.Stored); err != nil {
 		t.Fatal(err)
 	}
-	var live []*flow.Record
-	for _, list := range [][]flow.Record{w.Waiting, w.Sights, w.Passed} {
-		for i := range list {
-			live = append(live, &list[i])
-		}
-	}
-	agree(t, rng, newReader(t, cfg), append(w.Told, w.Sights...), live)
+	agree(t, rng, newReader(t, cfg), placesOf(&w), 150)
 }
 
-// agree asks the same of the database, with live records, and of the evaluator in memory.
-func agree(t *testing.T, rng *rand.Rand, reader *clickhouse.Reader, recs []flow.Record, live []*flow.Record) {
+// places are the records of an answer, and those of them that come with the query.
+type places struct {
+	recs []flow.Record
+	live []*flow.Record
+}
+
+func placesOf(w *querytest.Places) places {
+	p := places{recs: append(w.Told, w.Sights...)}
+	for _, list := range [][]flow.Record{w.Waiting, w.Sights, w.Passed} {
+		for i := range list {
+			p.live = append(p.live, &list[i])
+		}
+	}
+	return p
+}
+
+// agree asks the same of the database, with live records, and of the evaluator in memory;
+// WEIR_QUERIES asks more.
+func agree(t *testing.T, rng *rand.Rand, reader *clickhouse.Reader, p places, queries int) {
 	t.Helper()
-	queries := 150
 	if n, err := strconv.Atoi(os.Getenv("WEIR_QUERIES")); err == nil {
 		queries = n
 	}
@@ -86,9 +96,9 @@ func agree(t *testing.T, rng *rand.Rand, reader *clickhouse.Reader, recs []flow.
 				req.Visible = flow.Confine(nil)
 			}
 		}
-		want := inMemory(t, req.Fresh(), recs)
+		want := inMemory(t, req.Fresh(), p.recs)
 		got := req.Fresh()
-		if err := reader.Answer(t.Context(), got, live); err != nil {
+		if err := reader.Answer(t.Context(), got, p.live); err != nil {
 			t.Fatalf("query %d %s: %v", i, query.Format(q), err)
 		}
 		if d := differ(t, want, got); d != "" {

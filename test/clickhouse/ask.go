@@ -12,6 +12,16 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2"
 )
 
+// execute runs a statement on a server.
+func execute(addr, user, password, sql string) error {
+	conn, err := clickhouse.Open(&clickhouse.Options{Addr: []string{addr}, Auth: clickhouse.Auth{Username: user, Password: password}, DialTimeout: 5 * time.Second})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return conn.Exec(context.Background(), sql)
+}
+
 // ask asks a running server one statement and prints the answer as a table.
 func ask(addr, user, password, sql string, out io.Writer) error {
 	conn, err := clickhouse.Open(&clickhouse.Options{Addr: []string{addr}, Auth: clickhouse.Auth{Username: user, Password: password}, DialTimeout: 5 * time.Second})

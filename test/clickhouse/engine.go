@@ -35,8 +35,9 @@ type engine struct {
 	conn uintptr
 }
 
-// openEngine loads libchdb from path and opens the data in dir, made if it is not there.
-func openEngine(path, dir string) (*engine, error) {
+// openEngine loads libchdb from path and opens the data in dir, made if it is not there, with
+// the configuration in a file, "" for none.
+func openEngine(path, dir, config string) (*engine, error) {
 	h, err := purego.Dlopen(path, purego.RTLD_NOW|purego.RTLD_GLOBAL)
 	if err != nil {
 		return nil, err
@@ -51,6 +52,9 @@ func openEngine(path, dir string) (*engine, error) {
 		purego.RegisterLibFunc(fn, h, name)
 	}
 	args := [][]byte{[]byte("clickhouse\x00"), fmt.Appendf(nil, "--path=%s\x00", dir)}
+	if config != "" {
+		args = append(args, fmt.Appendf(nil, "--config-file=%s\x00", config))
+	}
 	argv := make([]unsafe.Pointer, len(args))
 	var pin runtime.Pinner
 	defer pin.Unpin()

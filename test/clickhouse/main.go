@@ -14,6 +14,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 )
 
@@ -25,7 +26,10 @@ func main() {
 	password := flag.String("password", "", "its password")
 	cert := flag.String("cert", "", "PEM certificate: serve TLS")
 	key := flag.String("key", "", "PEM key")
+	config := flag.String("config", "", "a server's configuration, for macros, clusters and ZooKeeper")
+	peers := flag.String("peers", "", "addresses of the other hosts of the cluster, with commas: what says ON CLUSTER is run there too")
 	question := flag.String("ask", "", "serve nothing: ask the server at -listen this, and print the answer")
+	unreplicated := flag.Bool("unreplicated", false, "make tables of the Replicated engines without Replicated")
 	flag.Parse()
 	if *question != "" {
 		if err := ask(*addr, *user, *password, *question, os.Stdout); err != nil {
@@ -33,13 +37,17 @@ func main() {
 		}
 		return
 	}
-	if err := serve(*lib, *dir, *addr, *user, *password, *cert, *key); err != nil {
+	var hosts []string
+	if *peers != "" {
+		hosts = strings.Split(*peers, ",")
+	}
+	if err := serve(*lib, *dir, *config, *addr, *cert, *key, login{*user, *password}, cluster{hosts, *unreplicated}); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func serve(lib, dir, addr, user, password, cert, key string) error {
-	e, err := openEngine(lib, dir)
+func serve(lib, dir, config, addr, cert, key string, who login, with cluster) error {
+	e, err := openEngine(lib, dir, config)
 	if err != nil {
 		return err
 	}
@@ -63,12 +71,12 @@ func serve(lib, dir, addr, user, password, cert, key string) error {
 	}()
 	fmt.Println("listening", l.Addr())
 	for {
-		c, err := l.Accept()
+		conn, err := l.Accept()
 		if err != nil {
 			return err
 		}
 		go func() {
-			if err := newSession(e, c, user, password).serve(); err != nil {
+			if err := newSession(e, conn, who, with).serve(); err != nil {
 				log.Println(err)
 			}
 		}()

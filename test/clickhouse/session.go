@@ -26,22 +26,39 @@ const (
 	revisionAddendum      = 54458 // a string after the client's hello
 )
 
+// clientScalar is a packet with a block that hosts of a cluster send with a query
+// (ClickHouse: src/Core/Protocol.h), and scalar how block marks its name.
+const (
+	clientScalar = 7
+	scalar       = "\x00scalar:"
+)
+
 type setting struct{ name, value string }
 
 // session is one client.
 type session struct {
-	e              *engine
-	c              net.Conn
-	r              *ch.Reader
-	out            ch.Buffer
-	version        int
-	compressed     bool
-	method         compress.Method
-	user, password string
+	e          *engine
+	c          net.Conn
+	r          *ch.Reader
+	out        ch.Buffer
+	version    int
+	compressed bool
+	method     compress.Method
+	login
+	cluster
 }
 
-func newSession(e *engine, c net.Conn, user, password string) *session {
-	return &session{e: e, c: c, r: ch.NewReader(c), user: user, password: password, method: compress.LZ4}
+// login is the only user's.
+type login struct{ user, password string }
+
+// cluster is of what the server is a part.
+type cluster struct {
+	peers        []string // other hosts
+	unreplicated bool
+}
+
+func newSession(e *engine, c net.Conn, l login, with cluster) *session {
+	return &session{e: e, c: c, r: ch.NewReader(c), login: l, cluster: with, method: compress.LZ4}
 }
 
 func (s *session) flush() error {
@@ -69,6 +86,8 @@ func (s *session) serve() error {
 			ch.ServerCodePong.Encode(&s.out)
 			err = s.flush()
 		case ch.ClientCodeCancel:
+		case ch.ClientTablesStatusRequest:
+			err = s.status()
 		case ch.ClientCodeQuery:
 			err = s.query()
 		default:
@@ -108,9 +127,12 @@ func (s *session) hello() (ok bool, err error) {
 }
 
 var (
-	failure  = regexp.MustCompile(`^Code: (\d+)\. (?:DB::Exception: )?`)
-	isSelect = regexp.MustCompile(`(?i)^\s*SELECT\b`)
-	insertIt = regexp.MustCompile("(?is)^\\s*INSERT\\s+INTO\\s+(?:TABLE\\s+)?([`\"\\w.]+)\\s*(\\([^)]*\\))?\\s*(?:FORMAT\\s+\\w+)?\\s*(?:VALUES)?\\s*$")
+	failure    = regexp.MustCompile(`^Code: (\d+)\. (?:DB::Exception: )?`)
+	isSelect   = regexp.MustCompile(`(?i)^\s*SELECT\b`)
+	isDDL      = regexp.MustCompile(`(?i)^\s*(CREATE|ALTER|DROP)\b`)
+	onCluster  = regexp.MustCompile("(?i) ON CLUSTER (?:`\\w+`|\\w+)")
+	replicated = regexp.MustCompile(`Replicated(\w*MergeTree)\('[^']*', '[^']*'(?:, ([^\n]*)|\))`)
+	insertIt   = regexp.MustCompile("(?is)^\\s*INSERT\\s+INTO\\s+(?:TABLE\\s+)?([`\"\\w.]+)\\s*(\\([^)]*\\))?\\s*(?:FORMAT\\s+\\w+)?\\s*(?:VALUES)?\\s*$")
 )
 
 // exception tells the client what failed; the session goes on.
@@ -126,9 +148,30 @@ func (s *session) exception(err error) error {
 	return s.flush()
 }
 
+// status tells another host of the cluster that tables are there and lag behind nothing.
+func (s *session) status() error {
+	n, err := s.r.UVarInt()
+	if err != nil {
+		return err
+	}
+	ch.ServerCodeTablesStatus.Encode(&s.out)
+	s.out.PutUVarInt(n)
+	for range n {
+		for range 2 { // database and table
+			name, err := s.r.Str()
+			if err != nil {
+				return err
+			}
+			s.out.PutString(name)
+		}
+		s.out.PutBool(false) // it is not replicated
+	}
+	return s.flush()
+}
+
 func (s *session) query() error {
-	var q ch.Query
-	if err := q.DecodeAware(s.r, s.version); err != nil {
+	q, err := readQuery(s.r, s.version)
+	if err != nil {
 		return fmt.Errorf("query: %w", err)
 	}
 	s.compressed = q.Compression == ch.CompressionEnabled
@@ -145,6 +188,9 @@ func (s *session) query() error {
 	}
 	if m := insertIt.FindStringSubmatch(q.Body); m != nil {
 		return s.insert(m[1], m[2], settings)
+	}
+	if q.Body, err = s.everywhere(q.Body); err != nil {
+		return s.exception(err)
 	}
 	var out, head []byte
 	err = s.e.with(settings, func() error {
@@ -181,6 +227,37 @@ func (s *session) query() error {
 	return s.flush()
 }
 
+// everywhere does what a server's DDL worker does, which an embedded engine does not have:
+// the parser reads the statement whole, and each host of the cluster runs it. It gives what
+// is left to do here.
+func (s *session) everywhere(sql string) (string, error) {
+	if !isDDL.MatchString(sql) {
+		return sql, nil
+	}
+	if m := onCluster.FindStringIndex(sql); m != nil {
+		if _, err := s.e.run("EXPLAIN AST "+sql, "Null"); err != nil {
+			return "", err
+		}
+		sql = sql[:m[0]] + sql[m[1]:]
+		for _, p := range s.peers {
+			if err := execute(p, s.user, s.password, sql); err != nil {
+				return "", err
+			}
+		}
+	}
+	if s.unreplicated {
+		sql = replicated.ReplaceAllStringFunc(sql, func(m string) string {
+			x := replicated.FindStringSubmatch(m)
+			if x[2] == "" {
+				return x[1] + "()"
+			}
+			return x[1] + "(" + x[2]
+		})
+		sql = strings.ReplaceAll(sql, "replicated_deduplication_window_seconds = 604800", "non_replicated_deduplication_window = 1000")
+	}
+	return sql, nil
+}
+
 func literal(v string) string {
 	if _, err := strconv.ParseFloat(v, 64); err == nil {
 		return v
@@ -206,6 +283,9 @@ func (s *session) data(raw []byte) {
 func (s *session) tables() (out []table, err error) {
 	for {
 		name, blk, err := s.block()
+		if err == nil && strings.HasPrefix(name, scalar) {
+			continue // of other hosts' queries; what they ask of a table needs none
+		}
 		if err != nil || len(blk.Columns) == 0 {
 			return out, err
 		}
@@ -231,11 +311,14 @@ func (s *session) block() (name string, blk *proto.Block, err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	if ch.ClientCode(p) != ch.ClientCodeData {
+	if ch.ClientCode(p) != ch.ClientCodeData && p != clientScalar {
 		return "", nil, fmt.Errorf("data was due and a packet of kind %d came", p)
 	}
 	if name, err = s.r.Str(); err != nil {
 		return "", nil, err
+	}
+	if p == clientScalar {
+		name = scalar + name
 	}
 	if s.compressed {
 		s.r.EnableCompression()
