@@ -22,7 +22,13 @@ const checkFor = 5 * time.Second
 
 func checkCommand(env *Env, c *client) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "check", Short: "Find out what Weir can and cannot see", Args: noArgs,
+		Use: "check", Short: "Find out what Weir can and cannot see",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			return oneOfArgs("what to check", args[0], []string{"node"})
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(checkNodeCommand(env, c))

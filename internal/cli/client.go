@@ -113,6 +113,12 @@ func (c *client) open(ctx context.Context) error {
 		}
 		return dflt
 	}
+	switch {
+	case c.timeout <= 0:
+		return usagef("--timeout: %v is no time to wait: write it like 10s", c.timeout)
+	case (c.cert == "") != (c.key == ""):
+		return usagef("a client certificate and its key belong together: give both --cert-file and --key-file")
+	}
 	server := pick(c.server, "WEIR_SERVER", defaultServer)
 	ca := pick(c.ca, "WEIR_CA_FILE", "")
 	tokenFile := pick(c.tokenFile, "WEIR_TOKEN_FILE", "")
@@ -174,7 +180,7 @@ func (c *client) serverURL(s string, secure bool) (*url.URL, error) {
 	flag, _ := c.named()
 	if !strings.Contains(s, "://") {
 		host, _, err := net.SplitHostPort(s)
-		if err != nil {
+		if err != nil || host == "" {
 			like := defaultServer
 			if flag == "agent" {
 				like = defaultAgent
@@ -255,7 +261,8 @@ func (c *client) send(ctx context.Context, path string, q url.Values, x *content
 	}
 	b, _ := io.ReadAll(io.LimitReader(res.Body, 1<<16)) // what came of it is enough
 	if json.Unmarshal(b, &f) != nil || f.Error == "" {
-		f.Error = res.Status
+		_, program := c.named()
+		f.Error = fmt.Sprintf("%s at %s, which is no answer of %s: is that its address?", res.Status, u.Path, program)
 	}
 	if bytes.Contains(b, []byte("HTTP request to an HTTPS server")) {
 		return nil, fmt.Errorf("%s: speaks TLS: give the CA of its certificate with --ca-file, or write --server https://%s", c.base.Host, c.base.Host)
@@ -273,6 +280,8 @@ func (c *client) explain(err error) error {
 	}
 	var unknown x509.UnknownAuthorityError
 	var record tls.RecordHeaderError
+	var invalid x509.CertificateInvalidError
+	var name x509.HostnameError
 	var op *net.OpError
 	var late net.Error
 	flag, program := c.named()
@@ -285,6 +294,16 @@ func (c *client) explain(err error) error {
 		return fmt.Errorf("pod %s/%s: %s: is --forward-port right?", c.way.Namespace, c.way.Pod, strings.TrimSpace(c.way.Failure()))
 	case errors.As(err, &unknown):
 		return fmt.Errorf("%s: %w: give the CA that signed its certificate with --%sca-file", c.base.Host, err, prefix)
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return fmt.Errorf("%s: %w: renew its certificate, or set the clock of this machine right", c.base.Host, err)
+	case errors.As(err, &name):
+		return fmt.Errorf("%s: %w: name one that it is for with --%sserver-name", c.base.Host, err, prefix)
+	case strings.Contains(err.Error(), "remote error: tls: certificate required") && c.cert != "":
+		return fmt.Errorf("%s: it wants a client certificate of a CA that it knows, and %s is of none", c.base.Host, c.cert)
+	case strings.Contains(err.Error(), "remote error: tls: certificate required"):
+		return fmt.Errorf("%s: it wants a client certificate: give --%scert-file and --%[2]skey-file", c.base.Host, prefix)
+	case strings.Contains(err.Error(), "remote error: tls: "):
+		return fmt.Errorf("%s: it refuses the client certificate: %w: has it expired, or was it signed by another CA?", c.base.Host, err)
 	case errors.As(err, &record), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		return fmt.Errorf("%s: speaks plain HTTP: write --%s http://%s", c.base.Host, flag, c.base.Host)
 	case errors.As(err, &op) && op.Op == "dial":
@@ -313,7 +332,22 @@ func (c *client) askJSON(ctx context.Context, path string, q url.Values, x *cont
 	}
 	defer body.Close()
 	if err := json.NewDecoder(io.LimitReader(body, 64<<20)).Decode(into); err != nil {
-		return fmt.Errorf("%s: %s: %w", c.base.Host, path, err)
+		return c.unreadable(err)
 	}
 	return nil
+}
+
+// unreadable explains an answer that cannot be read.
+func (c *client) unreadable(err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%s: the answer broke off: the server stopped or the network did", c.base.Host)
+	}
+	if _, ok := errors.AsType[*json.SyntaxError](err); ok || errors.Is(err, io.EOF) {
+		_, program := c.named()
+		return fmt.Errorf("%s: what answers is no %s: is that its address?", c.base.Host, program)
+	}
+	if late, ok := errors.AsType[net.Error](err); ok && late.Timeout() {
+		return c.explain(err)
+	}
+	return fmt.Errorf("%s: %w", c.base.Host, err)
 }

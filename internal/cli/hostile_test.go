@@ -50,8 +50,8 @@ func poison(v reflect.Value, depth int) {
 		}
 		poison(v.Elem(), depth+1)
 	case reflect.Struct:
-		for i := range v.NumField() {
-			poison(v.Field(i), depth+1)
+		for _, f := range v.Fields() {
+			poison(f, depth+1)
 		}
 	case reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), 2, 2))

@@ -486,5 +486,8 @@ func (o *observe) fromFile(ctx context.Context, p *printer, want func(*flow.Reco
 	if err == nil || isBrokenPipe(err) || ctx.Err() != nil { // what was read so far is shown
 		return nil
 	}
+	if p.n == 0 && strings.Contains(err.Error(), "line 1:") {
+		return fmt.Errorf("%s: %w: flows are JSON lines, as -o jsonl writes them", name, err)
+	}
 	return fmt.Errorf("%s: %w", name, err)
 }

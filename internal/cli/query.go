@@ -131,6 +131,9 @@ func readAnswer(c *client, body io.Reader, onHead func(*api.Head) error, onRow f
 	br := bufio.NewReaderSize(body, 64<<10)
 	var head api.Head
 	if err := decodeLine(br, &head); err != nil {
+		if _, ok := errors.AsType[*json.SyntaxError](err); ok {
+			return nil, nil, c.unreadable(err)
+		}
 		return nil, nil, broken(err)
 	}
 	if err := onHead(&head); err != nil {

@@ -185,7 +185,7 @@ func checkPeers(field string, peers []networkingv1.NetworkPolicyPeer) error {
 			}
 			outer := cidr(b.CIDR)
 			if !outer.IsValid() {
-				return fmt.Errorf("%s.ipBlock.cidr: %q is no CIDR", f, b.CIDR)
+				return fmt.Errorf("%s.ipBlock.cidr: %q is no CIDR: write it like 10.0.0.0/16", f, b.CIDR)
 			}
 			for j, e := range b.Except {
 				x := cidr(e)

@@ -46,7 +46,7 @@ func ReadPolicies(name string, text []byte, namespace string) ([]*cluster.Networ
 		}
 	}
 	if len(r.errs) == 0 && len(r.list) == 0 {
-		return nil, fmt.Errorf("%s: it holds no NetworkPolicy", name)
+		return nil, fmt.Errorf("%s: it holds no NetworkPolicy: give one of apiVersion networking.k8s.io/v1", name)
 	}
 	if err := errors.Join(r.errs...); err != nil {
 		return nil, err
@@ -124,9 +124,9 @@ func (r *policyReader) policy(n *yaml.Node) {
 	case err != nil:
 		r.failAt(n, err)
 	case p.Name == "":
-		r.fail(n.Line, "metadata.name is missing")
+		r.fail(n.Line, "metadata.name is missing: give it one")
 	case p.Namespace == "":
-		r.fail(lineOf(n, "metadata"), "metadata.namespace is missing")
+		r.fail(lineOf(n, "metadata"), "metadata.namespace is missing: write it, or name one with -n")
 	case r.first[key] != 0:
 		r.fail(n.Line, "%s stands there twice, first at line %d", key, r.first[key])
 	case len(r.list) == maxPolicies:
@@ -154,7 +154,7 @@ func (r *policyReader) failAt(n *yaml.Node, err error) {
 	if m := keyPath.FindStringSubmatch(err.Error()); m != nil {
 		line = lineOf(n, strings.TrimSuffix(m[1], `"`))
 	}
-	r.fail(line, "%w", err)
+	r.fail(line, "%w%s", err, remedy(err.Error()))
 }
 
 // lineOf is the line of the key that a path like spec.ingress[0].from leads to, or of

@@ -315,10 +315,8 @@ func TestAgainstListsOverTime(t *testing.T) {
 			np := randomPolicy(r, pick(r, "np0", "np1", "np2", "np3"))
 			key := np.Namespace + "/" + np.Name
 			old := inForce[key]
-			switch {
-			case old == nil:
-				np.UID, np.StartMs = cluster.UID{byte(seed), byte(step)}, now
-			default: // changed, or gone
+			np.UID, np.StartMs = cluster.UID{byte(seed), byte(step)}, now
+			if old != nil { // changed, or gone
 				np.UID, np.StartMs = old.UID, old.StartMs
 			}
 			gone := old != nil && r.IntN(3) == 0
