@@ -3,23 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
-import { closeBrowser, eventually, params, patience, texts, visit, World } from "./world.mjs";
-
-const rows = ".table .tr";
-const drawer = ".drawer";
-
-/** Opens the page and waits until each pane has its answer. */
-async function look(world, path = "", options = {}) {
-  const page = await visit(world, path, options);
-  await page.waitForSelector(".lane.volume canvas");
-  await eventually("the table has rows", async () => (await page.locator(rows).count()) > 0);
-  return page;
-}
-
-async function done(page) {
-  assert.deepEqual(page.faults, []);
-  await page.context().close();
-}
+import { closeBrowser, done, drawer, eventually, look, params, patience, rows, texts, visit, World } from "./world.mjs";
 
 /** Where on the map the pointer is told what fits. */
 async function onMap(page, match) {
@@ -209,7 +193,7 @@ describe("a cluster with an incident", () => {
     await eventually("an entity opens", async () => /payments/.test(await page.innerText(`${drawer} h2`)));
     await key("Escape");
     await key("p");
-    await page.waitForSelector(".is-paused");
+    await page.waitForSelector(".bar >> text=held still");
     await key("p");
     await key("t");
     await eventually("the map as a table", () => /dst\.workload/.test(params(page).get("group") ?? ""));
@@ -255,7 +239,7 @@ describe("a cluster with an incident", () => {
   });
 
   test("columns, sort and groups", async () => {
-    const page = await look(world, "?since=10m");
+    const page = await look(world, "?since=10m", { viewport: { width: 1920, height: 1080 } });
     await page.click(".th >> text=Bytes");
     await eventually("sorted", () => params(page).get("sort") === "-bytes");
     await page.click("text=columns");

@@ -20,4 +20,4 @@ npm ci --silent --no-audit --no-fund
 for b in ./cmd/weir-aggregator ./test/page/feed; do
 	(cd ../.. && CGO_ENABLED=0 "$go" build -trimpath -o "$fresh/bin/" "$b")
 done
-WEIR_BIN=$fresh/bin node --test --test-reporter=spec page.test.mjs
+WEIR_BIN=$fresh/bin node --test --test-concurrency=1 --test-reporter=spec ./*.test.mjs

@@ -1,5 +1,6 @@
 // A real aggregator fed by a made-up cluster, and a browser that opens its page.
 
+import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -108,15 +109,21 @@ export class World {
   }
 }
 
-let browser;
-export async function open() {
-  browser ??= await chromium.launch({
+const browsers = new Map();
+/** A browser, one for each set of more flags. */
+export async function open(...flags) {
+  const key = flags.join(" ");
+  const b = browsers.get(key) ?? await chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-component-update", "--disable-sync"],
+    args: [...flags, "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-component-update", "--disable-sync"],
   });
-  return browser;
+  browsers.set(key, b);
+  return b;
 }
-export const closeBrowser = async () => browser?.close();
+export const closeBrowser = async () => {
+  for (const b of browsers.values()) await b.close();
+  browsers.clear();
+};
 
 /** A page that must not err, nor ask anybody but its aggregator. */
 export async function visit(world, path = "", options = {}) {
@@ -144,3 +151,20 @@ export const texts = (page, selector) => page.locator(selector).allInnerTexts();
 
 /** The parameters of the page's address. */
 export const params = (page) => new URL(page.url()).searchParams;
+
+export const rows = ".table .tr";
+export const drawer = ".drawer";
+
+/** Opens the page and waits until each pane has its answer. */
+export async function look(world, path = "", options = {}) {
+  const page = await visit(world, path, options);
+  await page.waitForSelector(".lane.volume canvas");
+  await eventually("the table has rows", async () => (await page.locator(rows).count()) > 0);
+  return page;
+}
+
+/** The page has not erred. */
+export async function done(page) {
+  assert.deepEqual(page.faults, []);
+  await page.context().close();
+}

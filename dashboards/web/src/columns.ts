@@ -11,8 +11,9 @@ export interface Col {
   id: string; // as in the URL
   title: string;
   needs: string[]; // fields of the query
-  width: number; // px; 0 takes what is left, by weight
+  width: number; // in tenths of a rem; 0 takes what is left, by weight
   weight?: number;
+  least?: number; // of what has a weight
   right?: boolean;
   mono?: boolean;
   sort?: string; // the field that sorts it
@@ -174,7 +175,7 @@ export const columns: Col[] = [
     id: "time",
     title: "Time",
     needs: ["start", "end"],
-    width: 78,
+    width: 76,
     sort: "end",
     mono: true,
     text: (c, utc) => (c.end ? clock(ms(c.end), utc) : c.start ? clock(ms(c.start), utc) : ""),
@@ -228,7 +229,7 @@ export const columns: Col[] = [
     id: "bytes",
     title: "Bytes ⇄",
     needs: ["bytes", "reverse.bytes"],
-    width: 142,
+    width: 132,
     right: true,
     sort: "bytes",
     absent: noCounters,
@@ -242,7 +243,7 @@ export const columns: Col[] = [
     id: "rtt",
     title: "RTT",
     needs: ["rtt"],
-    width: 70,
+    width: 66,
     right: true,
     sort: "rtt",
     absent: noSocket,

@@ -5,7 +5,7 @@ import { columns, fieldsOf } from "./columns";
 import { table, tableQuery } from "./data";
 import { group } from "./format";
 import { join } from "./query";
-import { cols, lines, plainRows } from "./rows";
+import { chosenCols, lines, plainRows } from "./rows";
 import { parts, rangeFlags, span, state } from "./state";
 import { amount } from "./stats";
 import type { Result } from "./types";
@@ -26,7 +26,7 @@ export function markdown(): string {
   const out = [`\`${cliText()}\``, ""];
   const r = table.value.value;
   if (plainRows.value) {
-    const list = cols.value;
+    const list = chosenCols.value;
     out.push(line(list.map((c) => c.title)), `|${list.map((c) => (c.right ? "--:" : "---")).join("|")}|`);
     for (const l of lines.value.slice(0, most))
       out.push(line(list.map((c) => md(c.text(l.conn, true)) + (c.id === "outcome" && l.n > 1 ? ` ×${l.n}` : ""))));
@@ -42,7 +42,7 @@ export function markdown(): string {
 export async function exportCSV(): Promise<void> {
   say("asking for all rows …");
   try {
-    const fields = fieldsOf(columns.filter((c) => cols.value.includes(c))).join(", ");
+    const fields = fieldsOf(columns.filter((c) => chosenCols.value.includes(c))).join(", ");
     const q = plainRows.value ? join(parts.value.expr, `| limit 10000 | fields ${fields}`) : tableQuery.value;
     const s = span.value;
     const r = await get<Result>(

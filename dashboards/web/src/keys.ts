@@ -2,8 +2,9 @@
 
 import { palette } from "./panes/palette";
 import { editing } from "./panes/querybar";
-import { columnCount, cursor, cursorTerm, openCursor, rowCount } from "./rows";
+import { columnCount, cursor, cursorTerm, openCursor, rowCount, unfoldCursor } from "./rows";
 import { filter, go, paused, select, state } from "./state";
+import { focusRows } from "./ui/focus";
 
 function move(rows: number, cols: number): void {
   const n = rowCount();
@@ -13,6 +14,7 @@ function move(rows: number, cols: number): void {
     row: Math.min(n - 1, Math.max(0, c.row + rows)),
     col: Math.min(columnCount() - 1, Math.max(0, c.col + cols)),
   };
+  focusRows();
 }
 
 function closeTop(): void {
@@ -34,6 +36,11 @@ const plain: Record<string, () => void> = {
   ArrowRight: () => move(0, 1),
   l: () => (cursor.value.row < 0 ? go({ live: !state.value.live, group: "" }) : move(0, 1)),
   Enter: () => openCursor(),
+  o: () => unfoldCursor(),
+  PageDown: () => move(20, 0),
+  PageUp: () => move(-20, 0),
+  Home: () => move(-rowCount(), 0),
+  End: () => move(rowCount(), 0),
   f: () => byCell(false),
   x: () => byCell(true),
   p: () => void (paused.value = !paused.value),
@@ -61,6 +68,12 @@ export function onKey(e: KeyboardEvent): void {
   if (e.ctrlKey || e.metaKey || e.altKey) return;
   const at = e.target as HTMLElement;
   if (/^(INPUT|SELECT|TEXTAREA)$/.test(at.tagName) && e.key !== "Escape") return;
+  // A value that has the focus itself is filtered by, or left out, as by a click.
+  if ((e.key === "f" || e.key === "x") && at.matches("button.value, .map-keys button")) {
+    e.preventDefault();
+    at.dispatchEvent(new MouseEvent("click", { bubbles: true, cancelable: true, altKey: e.key === "x" }));
+    return;
+  }
   // A button keeps its own keys.
   if (at.tagName === "BUTTON" && (e.key === "Enter" || e.key === " ")) return;
   const run = plain[e.key];

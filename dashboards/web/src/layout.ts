@@ -317,7 +317,7 @@ function place(by: Node[][], o: Options): void {
   const height = Math.max(o.box.height - 2 * margin, tallest);
   let x = by.length > 1 ? margin : Math.max(margin, (o.box.width - (widths[0] ?? 0)) / 2);
   by.forEach((l, i) => {
-    const step = Math.min(64, Math.max(pill + gap, height / Math.max(1, l.length)));
+    const step = Math.min(84, Math.max(pill + gap, height / Math.max(1, l.length)));
     const top = margin + (height - step * l.length) / 2;
     l.forEach((n, k) => {
       n.x = x;

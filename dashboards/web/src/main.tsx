@@ -8,19 +8,20 @@ import "./style/base.css";
 import "./style/layout.css";
 import "./style/panes.css";
 import "./style/drawer.css";
+import { link } from "./api";
 import { onKey } from "./keys";
 import { Bar, Notices } from "./panes/bar";
 import { Drawer } from "./panes/drawer";
 import { FindingsPane } from "./panes/findings";
 import { MapPane } from "./panes/map";
-import { Palette } from "./panes/palette";
+import { Palette, palette } from "./panes/palette";
 import { Sheet } from "./panes/sheets";
 import { SignIn } from "./panes/signin";
 import { TablePane } from "./panes/table";
 import { TimelinePane } from "./panes/timeline";
 import { beat, density, every, go, paused, state, theme } from "./state";
 import { second } from "./ui/age";
-import { said } from "./ui/copy";
+import { Announce } from "./ui/announce";
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const systemDark = signal(dark.matches);
@@ -33,7 +34,7 @@ effect(() => {
 });
 
 /** The share of the width that the map takes. */
-const share = signal(55);
+const share = signal(52);
 
 // A range that ends now is asked for again and again, while somebody looks.
 let last = Date.now();
@@ -90,17 +91,31 @@ function Splitter() {
   );
 }
 
+const panes = ["table", "map"] as const;
+
 function Tabs() {
+  const at = state.value.pane;
   return (
-    <div class="tabs" role="tablist">
-      {(["table", "map"] as const).map((p) => (
+    <div class="tabs" role="tablist" aria-label="Pane">
+      {panes.map((p) => (
         <button
           key={p}
           type="button"
           role="tab"
-          aria-selected={state.value.pane === p}
-          class={state.value.pane === p ? "on" : ""}
+          id={`tab-${p}`}
+          aria-selected={at === p}
+          aria-controls={`${p}-pane`}
+          tabIndex={at === p ? 0 : -1}
+          class={at === p ? "on" : ""}
           onClick={() => go({ pane: p }, true)}
+          onKeyDown={(e) => {
+            if (e.key !== "ArrowLeft" && e.key !== "ArrowRight") return;
+            e.preventDefault();
+            e.stopPropagation();
+            const other = p === "map" ? "table" : "map";
+            go({ pane: other }, true);
+            document.getElementById(`tab-${other}`)?.focus();
+          }}
         >
           {p}
         </button>
@@ -110,27 +125,31 @@ function Tabs() {
 }
 
 function App() {
+  const modal = palette.value !== null || link.value.state === "token";
+  const covered = modal || state.value.sheet !== "";
   return (
-    <div class={`app pane-${state.value.pane} ${paused.value ? "is-paused" : ""}`}>
-      <Bar />
+    <div class={`app pane-${state.value.pane}`}>
+      <Bar inert={modal} />
       <Notices />
-      <FindingsPane />
-      <TimelinePane />
-      <Tabs />
-      <div class="split" style={{ gridTemplateColumns: `${share.value}fr 5px ${100 - share.value}fr` }}>
-        <div class="left">
-          <MapPane />
-          <Drawer />
+      <main inert={modal}>
+        <div class="panes" inert={covered}>
+          <FindingsPane />
+          <TimelinePane />
+          <Tabs />
+          <div class="split" style={{ gridTemplateColumns: `${share.value}fr 5px ${100 - share.value}fr` }}>
+            <div class="left">
+              <MapPane />
+              <Drawer />
+            </div>
+            <Splitter />
+            <TablePane />
+          </div>
         </div>
-        <Splitter />
-        <TablePane />
-      </div>
-      <Sheet />
+        <Sheet />
+      </main>
       <Palette />
       <SignIn />
-      <div class="said" role="status" aria-live="polite">
-        {said.value}
-      </div>
+      <Announce />
     </div>
   );
 }

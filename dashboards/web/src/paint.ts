@@ -59,7 +59,8 @@ export function curve(e: Edge): [number, number, number, number, number, number,
   return [e.from.x + e.from.w / 2, e.from.y + pill, e.from.x, low, x2 + e.to.w, low, x2 + e.to.w / 2, e.to.y + pill];
 }
 
-function along(c: ReturnType<typeof curve>, t: number): [number, number] {
+/** A point of the curve, from 0 at its begin to 1. */
+export function along(c: ReturnType<typeof curve>, t: number): [number, number] {
   const u = 1 - t;
   const a = u * u * u;
   const b = 3 * u * u * t;
@@ -175,14 +176,14 @@ function paintEdges(g: CanvasRenderingContext2D, edges: Edge[], near: Near | nul
           ? look.palette.focus
           : look.palette.tones.ok;
     const alpha = dimmed
-      ? 0.4 * dim
+      ? 0.3 * dim
       : e.bad !== "ok" || on
         ? 0.95
         : near
           ? 0.7
           : look.compare && !e.change
             ? 0.15
-            : 0.4;
+            : 0.3;
     const width = Math.max(Math.round(e.width * 2) / 2, e.bad !== "ok" ? 3.5 : on ? 2 : 1) / Math.max(v.scale, 0.35);
     const dash = gone ? [2, 5] : e.bad === "denied" ? [7, 4] : e.bad === "unanswered" ? [2, 3] : [];
     const key = `${color} ${alpha} ${width} ${dash}`;
@@ -203,6 +204,14 @@ function paintEdges(g: CanvasRenderingContext2D, edges: Edge[], near: Near | nul
       g.bezierCurveTo(c[2], c[3], c[4], c[5], c[6], c[7]);
     }
     g.stroke();
+    // A healthy edge is a pale band with a thin line in it: quiet, and still to be followed.
+    if (gr.alpha >= 0.3 && gr.alpha < 0.9 && v.scale > 0.4) {
+      g.globalAlpha = 1;
+      g.lineWidth = 1 / v.scale;
+      g.stroke();
+      g.globalAlpha = gr.alpha;
+      g.lineWidth = gr.width;
+    }
     if (v.scale > 0.4) {
       g.fillStyle = gr.color;
       g.beginPath();

@@ -1,14 +1,31 @@
 // The lines of the table, and where the keyboard is among them.
 
 import { computed, effect, signal } from "@preact/signals";
-import { type Conn, chosen, conns, edgeEnd, endTerm, fold, type Line, ms, str } from "./columns";
+import {
+  type Conn,
+  chosen,
+  conns,
+  edgeEnd,
+  end,
+  endTerm,
+  fold,
+  type Line,
+  ms,
+  str,
+  why as whyOf,
+  word,
+} from "./columns";
 import { table, tableQuery } from "./data";
+import { fitting, type Need } from "./fit";
 import { tail } from "./live";
 import { go, parts, select, state } from "./state";
 import { rowQuery, termOf } from "./stats";
 
 /** Where the keyboard is. */
 export const cursor = signal({ row: -1, col: 0 });
+
+/** The element of a cell, for those who are told where the cursor is. */
+export const cellId = (row: number, col: number): string => `cell-${row}-${col}`;
 
 /** Lines that are unfolded, by the connection that stands for them. */
 const open = signal<ReadonlySet<string>>(new Set());
@@ -21,7 +38,17 @@ export function unfold(id: string): void {
   open.value = next;
 }
 
-export const cols = computed(() => chosen(state.value.columns));
+/** The columns that were chosen, or the default ones. */
+export const chosenCols = computed(() => chosen(state.value.columns));
+
+/** How wide the table is, in tenths of a rem; 0 where that is not known. */
+export const room = signal(0);
+/** What the lines of this question have needed so far: columns do not come and go with each batch. */
+const nothing: Need = { why: false, outcome: 0, ends: 0 };
+const need = signal<Need>(nothing);
+
+/** Those that are shown. */
+export const cols = computed(() => fitting(chosenCols.value, room.value, need.value, state.value.columns.length > 0));
 
 /** True where rows are connections. */
 export const plainRows = computed(() => state.value.live || (!parts.value.stages && !state.value.group));
@@ -47,10 +74,24 @@ export const lines = computed<TableLine[]>(() => {
   return out;
 });
 
+const question = computed(() => `${tableQuery.value} ${state.value.live}`);
+
 effect(() => {
-  tableQuery.value;
-  state.value.live;
+  question.value;
   cursor.value = { row: -1, col: 0 };
+  need.value = nothing;
+});
+
+effect(() => {
+  question.value;
+  const was = need.peek();
+  let { why, outcome, ends } = was;
+  for (const l of lines.value) {
+    why ||= whyOf(l.conn) !== "";
+    outcome = Math.max(outcome, word(str(l.conn.outcome)).length + (l.n > 1 ? String(l.n).length + 2 : 0));
+    ends = Math.max(ends, end(l.conn, "src").length + end(l.conn, "dst").length);
+  }
+  if (why !== was.why || outcome !== was.outcome || ends !== was.ends) need.value = { why, outcome, ends };
 });
 
 export const rowCount = (): number => (plainRows.value ? lines.value.length : (table.value.value?.rows.length ?? 0));
@@ -82,6 +123,12 @@ export function openCursor(): void {
   const l = lines.value[cursor.value.row];
   if (!plainRows.value) openGroup(cursor.value.row);
   else if (l) openConn(l.conn);
+}
+
+/** Shows each connection of the folded line under the cursor. */
+export function unfoldCursor(): void {
+  const l = lines.value[cursor.value.row];
+  if (plainRows.value && l && l.n > 1) unfold(str(l.conn.conn_id));
 }
 
 /** What the cell under the cursor filters by. */

@@ -38,7 +38,7 @@ test("a row of a group becomes the query of what it stands for, once", () => {
 
 test("each column has a width, and the sums their words", () => {
   expect(templateOf([column("a", "text"), column("b", "number"), column("c", "time")])).toBe(
-    "minmax(100px, 1fr) minmax(76px, 104px) 160px",
+    "minmax(10rem, 1fr) minmax(7.6rem, 10.4rem) 16rem",
   );
   expect(titleOf("sum(bytes)")).toBe("bytes →");
   expect(titleOf("dst.node")).toBe("dst.node");

@@ -59,5 +59,5 @@ const moment = (v: string): string => v.replace("T", " ").replace(/\.000Z$/, "")
 /** The widths of the columns. */
 export const templateOf = (list: Column[]): string =>
   list
-    .map((c) => (c.type === "number" ? "minmax(76px, 104px)" : c.type === "time" ? "160px" : "minmax(100px, 1fr)"))
+    .map((c) => (c.type === "number" ? "minmax(7.6rem, 10.4rem)" : c.type === "time" ? "16rem" : "minmax(10rem, 1fr)"))
     .join(" ");

@@ -4,16 +4,17 @@ import { link, signedIn, signOut, skew } from "../api";
 import { lossOf, seenShare } from "../books";
 import { coverage, ledger } from "../data";
 import { ago, count, plain } from "../format";
-import { density, go, setDensity, setTheme, state, theme } from "../state";
+import { density, go, paused, setDensity, setTheme, state, theme } from "../state";
 import { second } from "../ui/age";
 import { Menu } from "../ui/menu";
 import { palette } from "./palette";
 import { QueryBar } from "./querybar";
 import { RangePicker } from "./range";
 
-export function Bar() {
+export function Bar({ inert }: { inert: boolean }) {
   return (
-    <header class="bar">
+    <header class="bar" inert={inert}>
+      <h1 class="sr">Weir: who talks to whom, and what fails</h1>
       <button
         type="button"
         class="wordmark"
@@ -36,6 +37,16 @@ export function Bar() {
       </button>
       <QueryBar />
       <RangePicker />
+      {paused.value && (
+        <button
+          type="button"
+          class="pill warn"
+          title="nothing is asked for again: go on (p)"
+          onClick={() => (paused.value = false)}
+        >
+          held still
+        </button>
+      )}
       <CoveragePill />
       <LedgerPill />
       <Menu label="⋯" title="more" class="more">
@@ -136,7 +147,7 @@ export function Notices() {
   if (l.state === "lost") out.push(<Lost key="lost" since={l.since} next={l.next} />);
   if (Math.abs(skew.value) > 5000) {
     out.push(
-      <p key="skew" class="notice" role="status">
+      <p key="skew" class="notice">
         This computer's clock is {ago(Math.abs(skew.value))} {skew.value > 0 ? "behind" : "ahead of"} the aggregator's:
         times are the aggregator's.
       </p>,
@@ -146,21 +157,31 @@ export function Notices() {
   const off = (c?.tables ?? []).filter((t) => Date.parse(t.at) - Date.parse(c?.time ?? t.at) > 5000);
   if (off.length > 0) {
     out.push(
-      <p key="nodes" class="notice" role="status">
+      <p key="nodes" class="notice">
         The clock of {off.map((t) => t.node).join(", ")} is ahead of the aggregator's: what it tells seems to come from
         the future. <code>weirctl check node {off[0]?.node}</code>
       </p>,
     );
   }
-  return <div class="notices">{out}</div>;
+  return (
+    <div class="notices" role="status" aria-label="Notices">
+      {out}
+    </div>
+  );
 }
 
 function Lost({ since, next }: { since: number; next: number }) {
   const now = second.value;
   return (
-    <p class="notice lost" role="alert">
-      The aggregator does not answer since {ago(now - since)}. This is what was known before; asked again in{" "}
-      {Math.max(0, Math.ceil((next - now) / 1000))} s.
+    <p class="notice lost">
+      <span class="sr" role="alert">
+        The aggregator does not answer. This is what was known before; it is asked again until it does.
+      </span>
+      {/* The seconds that pass are not read out. */}
+      <span aria-hidden="true">
+        The aggregator does not answer since {ago(now - since)}. This is what was known before; asked again in{" "}
+        {Math.max(0, Math.ceil((next - now) / 1000))} s.
+      </span>
     </p>
   );
 }

@@ -1,16 +1,13 @@
 // One connection, or several that say the same, as a row. Each cell filters; the row opens its drawer.
 
 import { type Col, end, endTerm, endTitle, fullTime, str } from "../columns";
+import { template } from "../fit";
 import { visible } from "../format";
 import { equals } from "../query";
-import { cursor, isOpen, openConn, type TableLine, unfold } from "../rows";
+import { cellId, cursor, isOpen, openConn, type TableLine, unfold } from "../rows";
 import { filter, state } from "../state";
 import { Outcome } from "../ui/glyph";
 import { Value } from "../ui/name";
-
-/** The widths of the columns. */
-export const template = (list: Col[]): string =>
-  list.map((c) => (c.width ? `${c.width}px` : `minmax(${c.weight === 5 ? 226 : 120}px, ${c.weight}fr)`)).join(" ");
 
 export function ConnRow({ line, i, list }: { line: TableLine; i: number; list: Col[] }) {
   const c = line.conn;
@@ -23,7 +20,6 @@ export function ConnRow({ line, i, list }: { line: TableLine; i: number; list: C
       role="row"
       aria-rowindex={i + 2}
       aria-selected={on}
-      tabIndex={-1}
       style={{ gridTemplateColumns: template(list) }}
       onClick={() => {
         cursor.value = { row: i, col: cursor.value.col };
@@ -33,7 +29,9 @@ export function ConnRow({ line, i, list }: { line: TableLine; i: number; list: C
       {list.map((col, k) => (
         <div
           key={col.id}
-          role="cell"
+          role="gridcell"
+          id={cellId(i, k)}
+          aria-colindex={k + 1}
           class={`td ${col.right ? "right" : ""} ${col.mono ? "mono" : ""} ${cursor.value.row === i && cursor.value.col === k ? "cell-cursor" : ""}`}
         >
           <ConnCell col={col} line={line} />
@@ -48,9 +46,9 @@ function ConnCell({ col, line }: { col: Col; line: TableLine }) {
   if (col.id === "ends") {
     return (
       <span class="ends">
-        <Value of={end(c, "src")} term={endTerm(c, "src")} class="from" title={hint(endTitle(c, "src"))} />
+        <Value of={end(c, "src")} term={endTerm(c, "src")} class="from" title={hint(endTitle(c, "src"))} tab={-1} />
         <span class="arrow">→</span>
-        <Value of={end(c, "dst")} term={endTerm(c, "dst")} class="to" title={hint(endTitle(c, "dst"))} />
+        <Value of={end(c, "dst")} term={endTerm(c, "dst")} class="to" title={hint(endTitle(c, "dst"))} tab={-1} />
       </span>
     );
   }
@@ -58,7 +56,7 @@ function ConnCell({ col, line }: { col: Col; line: TableLine }) {
   const text = col.text(c, state.value.utc);
   if (text === "") return <Absent why={col.absent} silent={col.id === "why"} />;
   if (col.id === "time" || col.id === "start") return <span title={fullTime(c, state.value.utc)}>{text}</span>;
-  return <Value of={text} term={col.term?.(c) ?? null} />;
+  return <Value of={text} term={col.term?.(c) ?? null} tab={-1} />;
 }
 
 function OutcomeCell({ line }: { line: TableLine }) {
@@ -70,6 +68,7 @@ function OutcomeCell({ line }: { line: TableLine }) {
       <button
         type="button"
         class="value"
+        tabIndex={-1}
         title={`click: outcome = ${o || "unknown"}\nAlt-click: not`}
         onClick={(e) => {
           e.stopPropagation();
@@ -82,8 +81,10 @@ function OutcomeCell({ line }: { line: TableLine }) {
         <button
           type="button"
           class="value times"
+          tabIndex={-1}
           aria-expanded={isOpen(id)}
-          title={`${line.n} connections that say the same: show each`}
+          aria-label={`${line.n} connections that say the same`}
+          title={`${line.n} connections that say the same: show each (o)`}
           onClick={(e) => {
             e.stopPropagation();
             unfold(id);

@@ -2,7 +2,8 @@
 
 import { useEffect, useRef } from "preact/hooks";
 import { differences } from "../data";
-import { go, select, state } from "../state";
+import { select, state } from "../state";
+import { useFocus } from "../ui/focus";
 import { ChangesView } from "./changes";
 import { ConnView } from "./conn";
 import { DifferencesView } from "./differences";
@@ -16,9 +17,10 @@ export function Drawer() {
   useEffect(() => {
     if (box.current) box.current.scrollTop = 0;
   }, [key]);
+  useFocus(s ? key : null, box);
   if (!s) return null;
   return (
-    <aside class="drawer" aria-label="Details" ref={box} key={s.kind}>
+    <section class="drawer" aria-label="Details" tabIndex={-1} ref={box} key={s.kind}>
       <div class="drawer-close">
         <button type="button" class="quiet" aria-label="close" title="close (Escape)" onClick={() => select(null)}>
           ×
@@ -29,8 +31,6 @@ export function Drawer() {
       {s.kind === "entity" && <EntityView name={s.name} />}
       {s.kind === "differences" && <DifferencesView region={s.region} h={differences.value} />}
       {s.kind === "changes" && <ChangesView at={s.at} />}
-    </aside>
+    </section>
   );
 }
-
-export const close = (): void => go({ select: null });

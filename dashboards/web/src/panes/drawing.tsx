@@ -4,11 +4,13 @@ import { effect, signal, useComputed } from "@preact/signals";
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import { endTerms, isNamespace, isSelected, selectable, shortEnd } from "../ends";
 import { visible } from "../format";
-import { type Edge, type Layout, lay, type Node } from "../layout";
-import { hit, isEdge, type Look, labelFont, type Palette, paint, type View } from "../paint";
+import { type Edge, type Layout, lay, type Node, pill } from "../layout";
+import { along, curve, hit, isEdge, type Look, labelFont, type Palette, paint, type View } from "../paint";
 import { filter, go, select, state, theme } from "../state";
 import type { FlowMap } from "../types";
-import { fitted, reach, uncovered, zoomed } from "../view";
+import { scaled } from "../ui/rem";
+import { fitted, reach, same, showing, uncovered, zoomed } from "../view";
+import { MapKeys } from "./mapkeys";
 import { type Hover, Tip } from "./maptip";
 
 export const foldNoise = signal(true);
@@ -60,13 +62,14 @@ function layoutOf(m: FlowMap, width: number, height: number, open: boolean): Lay
     fold: foldNoise.value,
     label: (id) => visible(shortEnd(id)),
     measure,
-    box: { width, height },
+    box: { width: width / scaled(1), height: height / scaled(1) },
     before,
   });
   previous = { key, layout };
   return layout;
 }
 
+/** In tenths of a rem, as the style has it. */
 const drawerWidth = 440;
 
 export function Drawing({ m }: { m: FlowMap }) {
@@ -98,7 +101,7 @@ export function Drawing({ m }: { m: FlowMap }) {
       }
       const s = sel.value;
       const look: Look = {
-        hover: hover.value?.what ?? null,
+        hover: same(l, hover.value?.what ?? null),
         selected: (e) => s?.kind === "edge" && e.edges.some((x) => isSelected(x, s)),
         selectedNode: (n) => s?.kind === "entity" && n.id === s.name,
         compare: state.value.compare,
@@ -118,7 +121,7 @@ export function Drawing({ m }: { m: FlowMap }) {
     return () => o.disconnect();
   }, []);
   useEffect(() => {
-    if (l && !moved.current) view.current = fitted(l, size.value.w, size.value.h, open);
+    if (l && !moved.current) view.current = fitted(l, size.value.w, size.value.h, open, scaled(1));
     draw();
   }, [l, colors]);
   useEffect(() => effect(() => void [hover.value, sel.value, draw()]), [l, colors]);
@@ -127,7 +130,7 @@ export function Drawing({ m }: { m: FlowMap }) {
   useEffect(() => {
     const at = l && reach(l, sel.value);
     if (!at) return;
-    view.current = uncovered(view.current, at, size.value.w - drawerWidth);
+    view.current = uncovered(view.current, at, size.value.w - scaled(drawerWidth));
     draw();
   }, [shown, l]);
   useEffect(() => void (moved.current = false), [m.level, open]);
@@ -160,8 +163,23 @@ export function Drawing({ m }: { m: FlowMap }) {
     const p = at(e);
     const what = hit(l, p.x, p.y);
     if (!what) return;
+    choose(what, e.altKey);
+  };
+  const choose = (what: Node | Edge, alt: boolean) => {
     if (isEdge(what)) chooseEdge(what, m.level);
-    else chooseNode(what, m.level, e.altKey);
+    else chooseNode(what, m.level, alt);
+  };
+  // What the keyboard is at is shown as what the pointer is at.
+  const onAt = (what: Node | Edge | null) => {
+    if (!what) {
+      hover.value = null;
+      return;
+    }
+    const [x, y] = isEdge(what) ? along(curve(what), 0.5) : [what.x + what.w / 2, what.y + pill / 2];
+    const s = showing(view.current, x, y, size.value.w, size.value.h);
+    view.current = s.view;
+    moved.current = true;
+    hover.value = { what, x: s.x, y: s.y };
   };
   const onWheel = (e: WheelEvent) => {
     e.preventDefault();
@@ -192,11 +210,12 @@ export function Drawing({ m }: { m: FlowMap }) {
         onWheel={onWheel}
         onDblClick={() => {
           if (!l) return;
-          view.current = fitted(l, size.value.w, size.value.h, open);
+          view.current = fitted(l, size.value.w, size.value.h, open, scaled(1));
           moved.current = false;
           draw();
         }}
       />
+      {l && <MapKeys l={l} onAt={onAt} onChoose={choose} />}
       {h && <Tip h={h} w={size.value.w} height={size.value.h} />}
     </div>
   );

@@ -26,7 +26,7 @@ const shown = 3;
 const open = signal(false);
 
 /** The kinds of workloads are left out, arrows are arrows. */
-const readable = (text: string): string =>
+export const readable = (text: string): string =>
   text
     .replace(/([\w.-]+)\/(?:Deployment|StatefulSet|DaemonSet|ReplicaSet|CronJob|Job|Pod)\//g, "$1/")
     .replaceAll(" -> ", " → ");
@@ -85,7 +85,7 @@ export function FindingsPane() {
       {list.length > 0 && (
         <ol>
           {cut.map((f) => (
-            <Line key={f.text} f={f} />
+            <Line key={[f.kind, f.src, f.dst, f.port, f.src ? "" : f.text].join(" ")} f={f} />
           ))}
         </ol>
       )}

@@ -24,7 +24,7 @@ export function MapPane() {
   const m = h.value;
   const compare = state.value.compare;
   return (
-    <section class={`map ${h.loading && m ? "refreshing" : ""}`} aria-label="Map">
+    <section class={`map ${h.loading && m ? "refreshing" : ""}`} aria-label="Map" id="map-pane">
       <header class="pane-head">
         <fieldset class="segments">
           <legend class="sr">Level</legend>

@@ -9,6 +9,7 @@ import { value } from "../query";
 import { go, paused, select, setTheme, span, state } from "../state";
 import type { Completion } from "../types";
 import { copy } from "../ui/copy";
+import { useFocus } from "../ui/focus";
 
 /** The text that is typed; null while it is closed. */
 export const palette = signal<string | null>(null);
@@ -95,9 +96,7 @@ export function Palette() {
   const [found, setFound] = useState<Item[]>([]);
   const [at, setAt] = useState(0);
   const text = palette.value;
-  useEffect(() => {
-    if (text !== null) input.current?.focus();
-  }, [text === null]);
+  useFocus(text === null ? null : "open", input);
   useEffect(() => {
     setAt(0);
     setFound([]);
@@ -134,7 +133,8 @@ export function Palette() {
           role="combobox"
           aria-expanded="true"
           aria-controls="palette-list"
-          aria-activedescendant={`palette-${at}`}
+          aria-label="go to"
+          aria-activedescendant={list.length > 0 ? `palette-${at}` : undefined}
           onInput={(e) => (palette.value = e.currentTarget.value)}
           onKeyDown={(e) => {
             if (e.key === "ArrowDown") setAt(Math.min(at + 1, list.length - 1));
@@ -146,7 +146,7 @@ export function Palette() {
             e.stopPropagation();
           }}
         />
-        <div id="palette-list" role="listbox" tabIndex={-1}>
+        <div id="palette-list" role="listbox" aria-label="entities and actions" tabIndex={-1}>
           {list.map((i, k) => (
             // biome-ignore lint/a11y/useKeyWithClickEvents: the arrows of the input do the same
             <div
@@ -164,8 +164,8 @@ export function Palette() {
               <bdi>{visible(i.text)}</bdi> <span class="muted">{i.hint}</span>
             </div>
           ))}
-          {list.length === 0 && <p class="muted state">Enter asks for it as a query.</p>}
         </div>
+        {list.length === 0 && <p class="muted state">Enter asks for it as a query.</p>}
       </div>
     </div>
   );

@@ -62,7 +62,7 @@ function Chips() {
           </button>
         </span>
       )}
-      <button type="button" class="query-edit" onClick={() => (editing.value = true)}>
+      <button type="button" class="query-edit" aria-keyshortcuts="/" onClick={() => (editing.value = true)}>
         {list.length || stages ? (
           <span class="sr">edit the query</span>
         ) : (
@@ -142,7 +142,8 @@ function Editor() {
         role="combobox"
         aria-label="query"
         aria-expanded={c.suggestions.length > 0}
-        aria-controls="suggestions"
+        aria-controls={c.suggestions.length > 0 ? "suggestions" : undefined}
+        aria-autocomplete="list"
         aria-activedescendant={at >= 0 ? `suggestion-${at}` : undefined}
         spellcheck={false}
         autocomplete="off"
@@ -158,7 +159,7 @@ function Editor() {
         }}
       />
       {c.suggestions.length > 0 && (
-        <div class="suggestions" id="suggestions" role="listbox" tabIndex={-1}>
+        <div class="suggestions" id="suggestions" role="listbox" aria-label="completions" tabIndex={-1}>
           {c.suggestions.map((s, i) => (
             // biome-ignore lint/a11y/useKeyWithClickEvents: the arrows of the input do the same
             <div

@@ -1,23 +1,24 @@
 // Pages of their own over the panes: what can be seen, whether the books balance, the keys.
 
-import { useEffect, useRef } from "preact/hooks";
+import { useRef } from "preact/hooks";
 import { allStages, lostOf, openOf } from "../books";
 import { coverage, ledger } from "../data";
 import { ago, bytes, group, plain, visible } from "../format";
 import { equals } from "../query";
 import { filter, go, state } from "../state";
 import type { Amount, NodeCoverage, Stage } from "../types";
+import { useFocus } from "../ui/focus";
 import { Failed, Loading } from "../ui/states";
+
+const names: Record<string, string> = { coverage: "Coverage", ledger: "Ledger", help: "Keys and language" };
 
 export function Sheet() {
   const s = state.value.sheet;
   const box = useRef<HTMLElement>(null);
-  useEffect(() => {
-    if (s) box.current?.focus();
-  }, [s]);
+  useFocus(s || null, box);
   if (!s) return null;
   return (
-    <main class="sheet" ref={box} tabIndex={-1} aria-label={s}>
+    <section class="sheet" ref={box} tabIndex={-1} aria-label={names[s] ?? s}>
       <div class="sheet-head">
         <button type="button" class="quiet" onClick={() => go({ sheet: "" })} title="back (Escape)">
           ← back
@@ -26,7 +27,7 @@ export function Sheet() {
       {s === "coverage" && <CoverageSheet />}
       {s === "ledger" && <LedgerSheet />}
       {s === "help" && <Help />}
-    </main>
+    </section>
   );
 }
 
@@ -252,9 +253,11 @@ const keys: [string, string][] = [
   ["/", "edit the query; Tab completes"],
   ["Ctrl K", "go to an entity or an action"],
   ["j k, ↓ ↑", "next and previous row"],
+  ["Page ↑ ↓, Home, End", "further up and down"],
   ["h l, ← →", "cell to the left and right (l without a row: live tail)"],
   ["Enter", "open the row"],
-  ["f, x", "filter by the cell, leave it out"],
+  ["o", "show each connection of a folded row"],
+  ["f, x", "filter by the cell, or the value that has the focus; leave it out"],
   ["p", "hold still, and go on"],
   ["d", "what is different about failures"],
   ["c", "map: before and after"],

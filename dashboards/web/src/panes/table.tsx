@@ -4,8 +4,9 @@ import { useEffect, useRef } from "preact/hooks";
 import { str } from "../columns";
 import { table } from "../data";
 import { holding } from "../live";
-import { cols, cursor, lines, plainRows, rowCount, stale } from "../rows";
+import { cellId, cols, columnCount, cursor, lines, plainRows, room, rowCount, stale } from "../rows";
 import { density, state } from "../state";
+import { scaled } from "../ui/rem";
 import { Failed, Loading } from "../ui/states";
 import { Virtual } from "../ui/virtual";
 import { ConnRow } from "./connrow";
@@ -21,13 +22,25 @@ export function TablePane() {
   const r = h.value;
   const live = state.value.live;
   const body = useRef<HTMLDivElement>(null);
-  const rowHeight = density.value === "compact" ? 24 : 28;
+  const rowHeight = scaled(density.value === "compact" ? 24 : 28);
   const n = rowCount();
-  useEffect(() => () => void (holding.value = false), []);
+  const pane = useRef<HTMLElement>(null);
+  useEffect(() => {
+    const el = pane.current;
+    if (!el) return;
+    const o = new ResizeObserver(() => (room.value = Math.floor(el.clientWidth / scaled(1))));
+    o.observe(el);
+    return () => {
+      o.disconnect();
+      holding.value = false;
+    };
+  }, []);
   return (
     <section
       class={`table ${h.loading && r && !live ? "refreshing" : ""} ${r && !live && stale() ? "stale" : ""}`}
       aria-label="Connections"
+      id="table-pane"
+      ref={pane}
     >
       <TableTools />
       {!live && h.failure && (
@@ -38,8 +51,16 @@ export function TablePane() {
       {n > 0 && (
         <div
           class="grid"
-          role="table"
+          role="grid"
+          aria-label={plainRows.value ? "Connections" : "Groups of connections"}
           aria-rowcount={n + 1}
+          aria-colcount={columnCount()}
+          aria-activedescendant={cursor.value.row >= 0 ? cellId(cursor.value.row, cursor.value.col) : undefined}
+          tabIndex={0}
+          onFocus={(e) => {
+            if (e.target === e.currentTarget && cursor.value.row < 0 && e.currentTarget.matches(":focus-visible"))
+              cursor.value = { row: 0, col: 0 };
+          }}
           ref={body}
           onMouseEnter={() => live && (holding.value = true)}
           onMouseLeave={() => (holding.value = scrolled)}

@@ -1,10 +1,10 @@
 // The heads of the columns; a click sorts.
 
 import { table } from "../data";
+import { template } from "../fit";
 import { cols, plainRows } from "../rows";
 import { go, state } from "../state";
 import { templateOf, titleOf } from "../stats";
-import { template } from "./connrow";
 
 export function TableHead() {
   const r = table.value.value;
@@ -30,6 +30,7 @@ export function TableHead() {
     <div
       class="thead"
       role="row"
+      aria-rowindex={1}
       style={{ gridTemplateColumns: plainRows.value ? template(cols.value) : templateOf(r?.columns ?? []) }}
     >
       {list.map((c) => (

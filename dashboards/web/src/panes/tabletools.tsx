@@ -5,7 +5,7 @@ import { table } from "../data";
 import { cliText, exportCSV, markdown } from "../elsewhere";
 import { count, group, plain, visible } from "../format";
 import { holding, tail } from "../live";
-import { cols, plainRows } from "../rows";
+import { chosenCols, cols, plainRows } from "../rows";
 import { go, parts, paused, state } from "../state";
 import { groups } from "../stats";
 import { Age } from "../ui/age";
@@ -61,18 +61,22 @@ export function TableTools() {
 }
 
 function ColumnMenu() {
+  const less = plainRows.value ? chosenCols.value.length - cols.value.length : 0;
   return (
-    <Menu label="columns" title="choose columns">
+    <Menu
+      label={less > 0 ? `columns, ${less} more` : "columns"}
+      title={less > 0 ? "some have no room here: widen the table, or choose columns" : "choose columns"}
+    >
       {plainRows.value &&
         columns.map((c) => {
-          const on = cols.value.includes(c);
+          const on = chosenCols.value.includes(c);
           return (
             <label key={c.id} class="check">
               <input
                 type="checkbox"
                 checked={on}
                 onChange={() => {
-                  const ids = cols.value.map((x) => x.id);
+                  const ids = chosenCols.value.map((x) => x.id);
                   go(
                     {
                       columns: on

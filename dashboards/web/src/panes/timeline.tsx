@@ -1,195 +1,15 @@
 // Three lanes on one axis: volume with the previous period behind it, failures on their own scale, changes.
 
-import { useComputed, useSignal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
-import uPlot from "uplot";
-import "uplot/dist/uPlot.min.css";
+import { type Signal, useComputed, useSignal } from "@preact/signals";
+import { useRef } from "preact/hooks";
 import { tone } from "../columns";
 import { changes, ghost, timeline } from "../data";
 import { absolute, bytes, clock, count, plain, rfc3339, tick, visible } from "../format";
 import { type Series, series } from "../series";
-import { go, type Span, select, span, state, theme, within } from "../state";
+import { go, select, span, state, within } from "../state";
 import type { Change } from "../types";
 import { Failed } from "../ui/states";
-
-const gutter = 76;
-const right = 16;
-
-function color(name: string): string {
-  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
-}
-
-const stepped = uPlot.paths.stepped?.({ align: 1 });
-const bars = uPlot.paths.bars?.({ size: [1, 100], align: 1, gap: 1 });
-
-function axes(side: boolean, unit: (v: number) => string): uPlot.Axis[] {
-  const font = "11px system-ui, sans-serif";
-  return [
-    { show: false },
-    side
-      ? {
-          size: gutter,
-          stroke: color("muted"),
-          font,
-          gap: 6,
-          ticks: { show: false },
-          grid: { show: false },
-          splits: (_u, _i, _min, max) => [max],
-          values: (u, v) =>
-            v.map((x) => ((u.data.slice(1) as (number | null)[][]).some((d) => d.some((y) => y)) ? unit(x) : "")),
-        }
-      : { show: false },
-  ];
-}
-
-/** The next round number, so that the scale does not dance. */
-export function ceiling(max: number): number {
-  if (!(max > 0)) return 1;
-  const p = 10 ** Math.floor(Math.log10(max));
-  return [1, 1.5, 2, 3, 5, 7.5, 10].map((m) => m * p).find((v) => v >= max) ?? max;
-}
-
-function options(
-  width: number,
-  height: number,
-  s: () => Span,
-  list: uPlot.Series[],
-  unit: (v: number) => string,
-  brushed: (a: number, b: number) => void,
-  hover: (i: number | null) => void,
-): uPlot.Options {
-  return {
-    width,
-    height,
-    padding: [7, right, 5, 0],
-    legend: { show: false },
-    cursor: {
-      sync: { key: "timeline" },
-      y: false,
-      points: { show: false },
-      drag: { x: true, y: false, setScale: false, dist: 4 },
-    },
-    scales: {
-      x: {
-        time: false,
-        range: () => {
-          const { from, to } = s();
-          return [from, to];
-        },
-      },
-      y: { range: (_u, _min, max) => [0, ceiling(max)] },
-    },
-    axes: axes(true, unit),
-    series: [{}, ...list],
-    hooks: {
-      setSelect: [
-        (u) => {
-          if (u.select.width > 3)
-            brushed(u.posToVal(u.select.left, "x"), u.posToVal(u.select.left + u.select.width, "x"));
-        },
-      ],
-      setCursor: [(u) => hover(u.cursor.idx ?? null)],
-    },
-  };
-}
-
-function volumeSeries(): uPlot.Series[] {
-  return [
-    {
-      label: "before",
-      stroke: color("line-strong"),
-      width: 1,
-      dash: [3, 2],
-      ...(stepped ? { paths: stepped } : {}),
-      points: { show: false },
-    },
-    {
-      label: "now",
-      stroke: color("ok"),
-      width: 1.5,
-      fill: `color-mix(in oklch, ${color("ok")} 12%, transparent)`,
-      ...(stepped ? { paths: stepped } : {}),
-      points: { show: false },
-    },
-  ];
-}
-
-function failureSeries(): uPlot.Series[] {
-  // Drawn from the highest sum down, each over the one before.
-  return (["denied", "unanswered", "failed"] as const).map((t) => ({
-    label: t,
-    stroke: color(t),
-    // Pale, so that the edge of the map that fails is what stands out.
-    fill: `color-mix(in oklab, ${color(t)} 30%, ${color("bg")})`,
-    width: 0,
-    ...(bars ? { paths: bars } : {}),
-    points: { show: false },
-  }));
-}
-
-/** One lane, made again where its size, range or colours change, else given new data. */
-function Lane({
-  data,
-  height,
-  which,
-  onBrush,
-  onHover,
-  unit,
-}: {
-  data: Series;
-  height: number;
-  which: "volume" | "failures";
-  onBrush: (a: number, b: number) => void;
-  onHover: (i: number | null) => void;
-  unit: (v: number) => string;
-}) {
-  const box = useRef<HTMLDivElement>(null);
-  const plot = useRef<uPlot | null>(null);
-  const width = useSignal(0);
-  useEffect(() => {
-    const el = box.current;
-    if (!el) return;
-    const o = new ResizeObserver(() => (width.value = el.clientWidth));
-    o.observe(el);
-    return () => o.disconnect();
-  }, []);
-  const dark = theme.value + document.documentElement.dataset.theme;
-  const values = (
-    which === "volume" ? [data.x, data.before, data.now] : [data.x, data.denied, data.unanswered, data.failed]
-  ) as uPlot.AlignedData;
-  const w = width.value;
-  const now = useRef(data);
-  now.current = data;
-  const calls = useRef({ onBrush, onHover, unit });
-  calls.current = { onBrush, onHover, unit };
-  useEffect(() => {
-    const el = box.current;
-    if (!el || w === 0) return;
-    const o = options(
-      w,
-      height,
-      () => now.current,
-      which === "volume" ? volumeSeries() : failureSeries(),
-      (v) => calls.current.unit(v),
-      (a, b) => calls.current.onBrush(a, b),
-      (k) => calls.current.onHover(k),
-    );
-    const u = new uPlot(o, values, el);
-    plot.current = u;
-    plots.add(u);
-    return () => {
-      plots.delete(u);
-      u.destroy();
-      plot.current = null;
-    };
-  }, [w, height, dark, which]);
-  // New numbers leave the plot, and a region that is being marked on it, as they are.
-  useEffect(() => plot.current?.setData(values), [data]);
-  return <div class={`lane ${which}`} ref={box} />;
-}
-
-/** The lanes that are shown, whose marked regions go together. */
-const plots = new Set<uPlot>();
+import { gutter, Lane, mark, right } from "./lane";
 
 interface Brush {
   from: number;
@@ -216,7 +36,7 @@ export function TimelinePane() {
   };
   const clear = () => {
     brush.value = null;
-    for (const u of plots) u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+    mark(null);
   };
   return (
     <section
@@ -247,6 +67,7 @@ export function TimelinePane() {
           />
           <ChangesLane list={changes.value.value?.changes ?? []} s={data} utc={utc} />
           <Axis s={data} utc={utc} />
+          <Moments s={data} hover={hover} brush={brush} clear={clear} words={(i) => reading(data, i, utc, per)} />
           {hover.value !== null && <Readout s={data} i={hover.value} utc={utc} unit={per} />}
           {brush.value && (
             <div class="brush" role="toolbar" aria-label="Brushed region">
@@ -288,9 +109,73 @@ export function TimelinePane() {
   );
 }
 
+/** The timeline for the keyboard: arrows move along it, with Shift they mark a region. */
+function Moments({
+  s,
+  hover,
+  brush,
+  clear,
+  words,
+}: {
+  s: Series;
+  hover: Signal<number | null>;
+  brush: Signal<Brush | null>;
+  clear: () => void;
+  words: (i: number) => string;
+}) {
+  const anchor = useRef<number | null>(null);
+  const last = s.x.length - 1;
+  const at = Math.min(hover.value ?? last, last);
+  return (
+    <div
+      class="moments"
+      role="slider"
+      tabIndex={0}
+      aria-label="Moment of the timeline; Shift and an arrow mark a region"
+      aria-valuemin={0}
+      aria-valuemax={last}
+      aria-valuenow={at}
+      aria-valuetext={words(at)}
+      onFocus={() => (hover.value = at)}
+      onBlur={() => (hover.value = null)}
+      onKeyDown={(e) => {
+        if (e.key === "Escape" && brush.value) {
+          clear();
+          anchor.current = null;
+        } else {
+          const by = { ArrowRight: 1, ArrowLeft: -1, PageUp: 10, PageDown: -10, Home: -last, End: last }[e.key];
+          if (by === undefined) return;
+          const next = Math.min(last, Math.max(0, at + by));
+          if (e.shiftKey) {
+            anchor.current ??= at;
+            const [a, b] = [Math.min(anchor.current, next), Math.max(anchor.current, next)];
+            brush.value = { from: Math.max(s.from, s.x[a] as number), to: Math.min(s.to, (s.x[b] as number) + s.step) };
+            mark(brush.value);
+          } else anchor.current = null;
+          hover.value = next;
+        }
+        e.preventDefault();
+        e.stopPropagation();
+      }}
+    />
+  );
+}
+
+/** A moment in words. */
+function reading(s: Series, i: number, utc: boolean, unit: (v: number) => string): string {
+  const v = s.now[i];
+  const b = s.before[i];
+  return [
+    clock(s.x[i] ?? s.to, utc),
+    typeof v === "number" ? unit(v) : "not covered",
+    ...(typeof b === "number" ? [`before ${unit(b)}`] : []),
+    ...[...(s.words[i] ?? [])].map(([w, n]) => `${w.replace("_", " ")} ${plain(count(n))}`),
+  ].join(", ");
+}
+
 function place(s: Series, ms: number): string {
   const share = (ms - s.from) / (s.to - s.from);
-  return `calc(${gutter}px + (100% - ${gutter + right}px) * ${share.toFixed(5)})`;
+  return `calc(${gutter / 10}rem + (100% - ${(gutter + right) / 10}rem) * ${share.toFixed(5)})`;
 }
 
 function ChangesLane({ list, s, utc }: { list: Change[]; s: Series; utc: boolean }) {
@@ -338,7 +223,7 @@ function Readout({ s, i, utc, unit }: { s: Series; i: number; utc: boolean; unit
   const v = s.now[i];
   const b = s.before[i];
   return (
-    <div class="readout" style={{ left: `min(${place(s, at)}, 100% - 260px)` }}>
+    <div class="readout" style={{ left: `min(${place(s, at)}, 100% - 26rem)` }}>
       <span class="mono">{clock(at, utc)}</span>
       <span>{v === null || v === undefined ? "not covered" : unit(v)}</span>
       {b !== null && b !== undefined && <span class="muted">before {unit(b)}</span>}

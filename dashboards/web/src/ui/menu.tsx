@@ -28,22 +28,17 @@ export function Menu({
       box.current?.querySelector("button")?.focus();
     };
     document.addEventListener("pointerdown", away);
+    document.addEventListener("focusin", away);
     document.addEventListener("keydown", esc, true);
     return () => {
       document.removeEventListener("pointerdown", away);
+      document.removeEventListener("focusin", away);
       document.removeEventListener("keydown", esc, true);
     };
   }, [open]);
   return (
     <div class={`menu ${cls ?? ""}`} ref={box}>
-      <button
-        type="button"
-        class="quiet"
-        aria-haspopup="true"
-        aria-expanded={open}
-        title={title}
-        onClick={() => setOpen(!open)}
-      >
+      <button type="button" class="quiet" aria-expanded={open} title={title} onClick={() => setOpen(!open)}>
         {label}
       </button>
       {open && (

@@ -19,9 +19,12 @@ export function Value({
   term,
   class: cls,
   title,
+  tab,
 }: {
   of: string;
   term: string | null;
+  /** -1 within the rows of a grid, whose cursor does the same. */
+  tab?: number;
   class?: string;
   title?: string;
 }) {
@@ -29,6 +32,7 @@ export function Value({
   return (
     <button
       type="button"
+      tabIndex={tab}
       class={`value ${cls ?? ""}`}
       title={title ?? `${visible(of)}\nclick: ${visible(term)}\nAlt-click: not`}
       onClick={(e) => {

@@ -42,6 +42,7 @@ export function Virtual({ n, row, rowHeight, at, onScroll, label }: Props) {
       ref={box}
       role="rowgroup"
       aria-label={label}
+      tabIndex={-1}
       onScroll={(e) => {
         setTop(e.currentTarget.scrollTop);
         onScroll?.(e.currentTarget.scrollTop);
