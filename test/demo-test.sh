@@ -1,6 +1,6 @@
 #!/bin/bash
-# The demo as a person uses it: it proves itself, Ctrl-C and a crash leave nothing,
-# and without root it replays. Needs root; part of make test.
+# The demo as a person uses it: it proves itself, its page answers, Ctrl-C and a crash leave
+# nothing, and without root it replays. Needs root; part of make test.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 fail() { echo "demo-test: $*" >&2 && exit 1; }
@@ -30,6 +30,18 @@ lines=$(sed '1,/flows follow/d' "$log" | grep -c . || true)
 kill -INT $demo
 wait $demo || fail "Ctrl-C ends it with $?: $(tail -n 5 "$log")"
 [ -z "$(residue)" ] || fail "Ctrl-C leaves $(residue)"
+
+echo "-- its page: each question in at most three clicks"
+bin/weirctl demo up >"$log" 2>&1 || fail "up: $(tail -n 5 "$log")"
+bin/weirctl demo incident >"$log" 2>&1 || fail "incident: $(tail -n 5 "$log")"
+(
+	. test/page/node.sh
+	cd test/page
+	npm ci --silent --no-audit --no-fund
+	node demo.mjs
+) || fail "the page does not answer"
+bin/weirctl demo down
+[ -z "$(residue)" ] || fail "demo down leaves $(residue)"
 
 echo "-- a crash"
 bin/weirctl demo run >"$log" 2>&1 &

@@ -34,6 +34,10 @@ async function go(page, world, name) {
   const [path, there, keys = [], then] = panes[name];
   await page.goto(world.url + path);
   await page.waitForSelector(there);
+  if (!path.includes("sheet")) {
+    await page.waitForSelector(".lane.volume canvas");
+    await page.waitForSelector(`${rows}, .empty`, { state: "attached" });
+  }
   for (const k of keys) await page.keyboard.press(k);
   if (then) await page.waitForSelector(then);
 }
@@ -170,7 +174,7 @@ describe("for everyone", () => {
       const at = await page.evaluate(() => {
         const e = document.activeElement;
         if (e === document.body) return null;
-        const box = e.closest(".sr") ? e.closest(".map-box") : e;
+        const box = e.closest(".sr") ? e.closest(".map-box") : (e.querySelector(".cell-cursor") ?? e);
         const s = getComputedStyle(box);
         const pane = e.closest(".bar, .findings, .timeline, .map, .table, .splitter")?.className.split(" ")[0];
         return { pane, name: e.getAttribute("aria-label") ?? e.innerText ?? "", ring: s.outlineStyle !== "none" && Number.parseFloat(s.outlineWidth) >= 1 };
@@ -222,6 +226,8 @@ describe("for everyone", () => {
     await page.waitForSelector(".map-keys button", { state: "attached" });
     await page.locator(".map-keys [tabindex='0']").focus();
     await page.waitForSelector(".tip >> text=/refused|denied/");
+    const [tip, map] = [await page.locator(".tip").boundingBox(), await page.locator(".map-box").boundingBox()];
+    assert.ok(tip.x > map.x + 40 && tip.y > map.y + 40, `the words stand beside what they are about: ${JSON.stringify(tip)}`);
     await page.keyboard.press("ArrowDown");
     await page.keyboard.press("Home");
     await page.keyboard.press("Enter");
@@ -249,9 +255,16 @@ describe("for everyone", () => {
     const before = await eventually("rows", () => page.locator(rows).count());
     await page.keyboard.press("o");
     await eventually("a folded row is opened", async () => (await page.locator(rows).count()) > before || (await page.locator(`${rows}.inner`).count()) > 0);
-    await page.keyboard.press("o");
+    await page.keyboard.press("p"); // the list stays as it is
     await page.keyboard.press("End");
     await page.waitForSelector(`${rows}.cursor`);
+    const at = await page.evaluate(() => {
+      const box = document.querySelector(".virtual");
+      const row = document.querySelector(".tr.cursor");
+      return { last: row.getAttribute("aria-rowindex") === document.querySelector(".grid").getAttribute("aria-rowcount"), seen: row.getBoundingClientRect().bottom <= box.getBoundingClientRect().bottom + 1, space: document.querySelector(".virtual-space").clientHeight };
+    });
+    assert.ok(at.last && at.seen && at.space > 28 * 30, `the last of a long list is shown: ${JSON.stringify(at)}`);
+    await page.keyboard.press("p");
     await page.keyboard.press("Home");
     await page.keyboard.press("ArrowRight");
     await page.keyboard.press("f");

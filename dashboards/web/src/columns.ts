@@ -314,6 +314,7 @@ export function conns(columns: { name: string }[], rows: { values: Cell[] }[]): 
 
 /** Connections that say the same, as one line. */
 export interface Line {
+  key: string; // what they say, the same for as long as they say it
   conn: Conn; // the newest
   n: number;
   all: Conn[];
@@ -331,7 +332,7 @@ export function fold(list: Conn[]): Line[] {
       line.n++;
       line.all.push(c);
     } else {
-      const l = { conn: c, n: 1, all: [c] };
+      const l = { key, conn: c, n: 1, all: [c] };
       at.set(key, l);
       out.push(l);
     }

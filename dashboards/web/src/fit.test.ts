@@ -4,7 +4,7 @@ import { fitting, template } from "./fit";
 
 const list = chosen([]);
 const ids = (room: number, why: boolean, all = false) =>
-  fitting(list, room, { why, outcome: 11, ends: 26 }, all).map((c) => c.id);
+  fitting(list, room, { why, outcome: 11, port: 6, ends: 26 }, all).map((c) => c.id);
 
 test.each([
   [1024, true, ["time", "ends", "port", "outcome", "why", "bytes", "rtt"]],
@@ -19,12 +19,12 @@ test.each([
 
 test("where there is little room the ends are cut, then the reasons", () => {
   const at = (room: number) =>
-    fitting(list, room, { why: true, outcome: 11, ends: 26 }, false)
+    fitting(list, room, { why: true, outcome: 11, port: 6, ends: 26 }, false)
       .filter((c) => !c.width)
       .map((c) => c.least);
   expect(at(660)).toEqual([240, undefined]);
-  expect(at(600)).toEqual([188, undefined]);
-  expect(at(540)).toEqual([150, 98]);
+  expect(at(600)).toEqual([190, undefined]);
+  expect(at(540)).toEqual([150, 100]);
 });
 
 test("columns that somebody chose all stay", () => {
@@ -32,8 +32,8 @@ test("columns that somebody chose all stay", () => {
 });
 
 test("an outcome gets what its words need, and the ends what is left", () => {
-  const short = fitting(list, 0, { why: true, outcome: 4, ends: 0 }, false).find((c) => c.id === "outcome");
-  const long = fitting(list, 0, { why: true, outcome: 14, ends: 99 }, false).find((c) => c.id === "outcome");
+  const short = fitting(list, 0, { why: true, outcome: 4, port: 0, ends: 0 }, false).find((c) => c.id === "outcome");
+  const long = fitting(list, 0, { why: true, outcome: 14, port: 8, ends: 99 }, false).find((c) => c.id === "outcome");
   expect(short?.width).toBe(84);
   expect(long?.width).toBe(162);
   expect(template(chosen(["time", "ends"]))).toBe("7.6rem minmax(12rem, 5fr)");

@@ -6,6 +6,7 @@ import type { Col } from "./columns";
 export interface Need {
   why: boolean; // some line has a reason
   outcome: number; // the longest outcome with its number, in characters
+  port: number; // the longest port with its protocol, in characters
   ends: number; // the longest pair of ends, in characters
 }
 
@@ -20,6 +21,7 @@ const between = (least: number, v: number, most: number): number => Math.min(mos
 /** The column with the room that its texts need, within bounds. */
 function asNeeded(c: Col, need: Need): Col {
   if (c.id === "outcome") return { ...c, width: between(84, Math.round(40 + 8.7 * need.outcome), 180) };
+  if (c.id === "port") return { ...c, width: between(60, Math.round(18 + 7.3 * need.port), 96) };
   if (c.id === "ends") return { ...c, least: between(180, Math.round(42 + 7.6 * need.ends), 290) };
   return c;
 }

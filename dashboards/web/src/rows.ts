@@ -11,6 +11,7 @@ import {
   fold,
   type Line,
   ms,
+  port as portOf,
   str,
   why as whyOf,
   word,
@@ -27,14 +28,14 @@ export const cursor = signal({ row: -1, col: 0 });
 /** The element of a cell, for those who are told where the cursor is. */
 export const cellId = (row: number, col: number): string => `cell-${row}-${col}`;
 
-/** Lines that are unfolded, by the connection that stands for them. */
+/** The keys of lines that are unfolded. */
 const open = signal<ReadonlySet<string>>(new Set());
-export const isOpen = (id: string): boolean => open.value.has(id);
+export const isOpen = (l: Line): boolean => open.value.has(l.key);
 
 /** Shows each connection of a folded line, or hides them again. */
-export function unfold(id: string): void {
+export function unfold(l: Line): void {
   const next = new Set(open.value);
-  if (!next.delete(id)) next.add(id);
+  if (!next.delete(l.key)) next.add(l.key);
   open.value = next;
 }
 
@@ -44,7 +45,7 @@ export const chosenCols = computed(() => chosen(state.value.columns));
 /** How wide the table is, in tenths of a rem; 0 where that is not known. */
 export const room = signal(0);
 /** What the lines of this question have needed so far: columns do not come and go with each batch. */
-const nothing: Need = { why: false, outcome: 0, ends: 0 };
+const nothing: Need = { why: false, outcome: 0, port: 0, ends: 0 };
 const need = signal<Need>(nothing);
 
 /** Those that are shown. */
@@ -61,15 +62,16 @@ const source = computed<Conn[]>(() => {
 
 export type TableLine = Line & { inner?: boolean };
 
+const alone = (c: Conn): Line => ({ key: str(c.conn_id), conn: c, n: 1, all: [c] });
+
 /** The lines of the list: folded ones, and those of a line that is open below it. */
 export const lines = computed<TableLine[]>(() => {
   const out: TableLine[] = [];
   // A sorted list stays in its order: nothing is folded.
-  const list = state.value.sort ? source.value.map((c) => ({ conn: c, n: 1, all: [c] })) : fold(source.value);
+  const list = state.value.sort ? source.value.map(alone) : fold(source.value);
   for (const l of list) {
     out.push(l);
-    if (l.n > 1 && isOpen(str(l.conn.conn_id)))
-      for (const c of l.all) out.push({ conn: c, n: 1, all: [c], inner: true });
+    if (l.n > 1 && isOpen(l)) for (const c of l.all) out.push({ ...alone(c), inner: true });
   }
   return out;
 });
@@ -85,18 +87,26 @@ effect(() => {
 effect(() => {
   question.value;
   const was = need.peek();
-  let { why, outcome, ends } = was;
+  const now = { ...was };
   for (const l of lines.value) {
-    why ||= whyOf(l.conn) !== "";
-    outcome = Math.max(outcome, word(str(l.conn.outcome)).length + (l.n > 1 ? String(l.n).length + 2 : 0));
-    ends = Math.max(ends, end(l.conn, "src").length + end(l.conn, "dst").length);
+    now.why ||= whyOf(l.conn) !== "";
+    now.outcome = Math.max(now.outcome, word(str(l.conn.outcome)).length + (l.n > 1 ? String(l.n).length + 2 : 0));
+    now.port = Math.max(now.port, portOf(l.conn).length);
+    now.ends = Math.max(now.ends, end(l.conn, "src").length + end(l.conn, "dst").length);
   }
-  if (why !== was.why || outcome !== was.outcome || ends !== was.ends) need.value = { why, outcome, ends };
+  if (JSON.stringify(now) !== JSON.stringify(was)) need.value = now;
 });
 
 export const rowCount = (): number => (plainRows.value ? lines.value.length : (table.value.value?.rows.length ?? 0));
 export const columnCount = (): number =>
   plainRows.value ? cols.value.length : (table.value.value?.columns.length ?? 1);
+
+// A list that became shorter keeps the cursor at its end.
+effect(() => {
+  const n = rowCount();
+  const c = cursor.peek();
+  if (n > 0 && c.row >= n) cursor.value = { ...c, row: n - 1 };
+});
 
 export function openConn(c: Conn): void {
   const id = str(c.conn_id);
@@ -128,7 +138,7 @@ export function openCursor(): void {
 /** Shows each connection of the folded line under the cursor. */
 export function unfoldCursor(): void {
   const l = lines.value[cursor.value.row];
-  if (plainRows.value && l && l.n > 1) unfold(str(l.conn.conn_id));
+  if (plainRows.value && l && l.n > 1) unfold(l);
 }
 
 /** What the cell under the cursor filters by. */

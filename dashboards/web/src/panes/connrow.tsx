@@ -62,7 +62,6 @@ function ConnCell({ col, line }: { col: Col; line: TableLine }) {
 function OutcomeCell({ line }: { line: TableLine }) {
   const c = line.conn;
   const o = str(c.outcome);
-  const id = str(c.conn_id);
   return (
     <span class="outcome-cell">
       <button
@@ -82,12 +81,12 @@ function OutcomeCell({ line }: { line: TableLine }) {
           type="button"
           class="value times"
           tabIndex={-1}
-          aria-expanded={isOpen(id)}
+          aria-expanded={isOpen(line)}
           aria-label={`${line.n} connections that say the same`}
           title={`${line.n} connections that say the same: show each (o)`}
           onClick={(e) => {
             e.stopPropagation();
-            unfold(id);
+            unfold(line);
           }}
         >
           ×{line.n}

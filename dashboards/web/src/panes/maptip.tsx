@@ -4,6 +4,7 @@ import { shortEnd } from "../ends";
 import { bytes, count, group, micros, percent, plain, visible } from "../format";
 import { badness, type Edge, type Node } from "../layout";
 import { isEdge } from "../paint";
+import { scaled } from "../ui/rem";
 
 export interface Hover {
   what: Node | Edge;
@@ -12,7 +13,10 @@ export interface Hover {
 }
 
 export function Tip({ h, w, height }: { h: Hover; w: number; height: number }) {
-  const style = { left: Math.min(h.x + 14, Math.max(0, w - 280)), top: Math.min(h.y + 14, Math.max(0, height - 120)) };
+  const style = {
+    left: `${Math.min(h.x + 14, Math.max(0, w - scaled(280)))}px`,
+    top: `${Math.min(h.y + 14, Math.max(0, height - scaled(120)))}px`,
+  };
   if (!isEdge(h.what)) {
     const n = h.what;
     return (

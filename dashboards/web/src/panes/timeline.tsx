@@ -56,6 +56,7 @@ export function TimelinePane() {
       <span class="lane-name lane-changes">changes</span>
       {data && (
         <>
+          <Uncovered s={data} />
           <Lane data={data} height={64} which="volume" onBrush={onBrush} onHover={onHover} unit={per} />
           <Lane
             data={data}
@@ -171,6 +172,15 @@ function reading(s: Series, i: number, utc: boolean, unit: (v: number) => string
     ...(typeof b === "number" ? [`before ${unit(b)}`] : []),
     ...[...(s.words[i] ?? [])].map(([w, n]) => `${w.replace("_", " ")} ${plain(count(n))}`),
   ].join(", ");
+}
+
+/** Where the range reaches back before the history. */
+function Uncovered({ s }: { s: Series }) {
+  const first = s.now.findIndex((v) => v !== null);
+  if (first <= 0) return null;
+  const share = ((s.x[first] as number) - s.from) / (s.to - s.from);
+  const width = `calc((100% - ${(gutter + right) / 10}rem) * ${share.toFixed(5)})`;
+  return <div class="uncovered" title="before the history begins" style={{ width }} />;
 }
 
 function place(s: Series, ms: number): string {

@@ -48,7 +48,7 @@ export function Virtual({ n, row, rowHeight, at, onScroll, label }: Props) {
         onScroll?.(e.currentTarget.scrollTop);
       }}
     >
-      <div class="virtual-space" style={{ height: n * rowHeight }}>
+      <div class="virtual-space" style={{ height: `${n * rowHeight}px` }}>
         <div style={{ transform: `translateY(${first * rowHeight}px)` }}>{rows}</div>
       </div>
     </div>
