@@ -149,3 +149,56 @@ export async function tree(page) {
       valuetext: n.properties?.find((p) => p.name === "valuetext")?.value.value,
     }));
 }
+
+// What scripts hold, by the kinds of a heap snapshot: compiled code, and what the browser keeps of its own
+// (performance entries, bounded; requests, where they are watched), are none of it.
+const scripts = new Set(["object", "closure", "array", "string", "concatenated string", "sliced string", "regexp", "number", "symbol", "bigint"]);
+
+/** Bytes that scripts hold after a collection, elements with those that are detached, and listeners. */
+export async function held(page) {
+  const cdp = await page.context().newCDPSession(page);
+  const chunks = [];
+  cdp.on("HeapProfiler.addHeapSnapshotChunk", (e) => chunks.push(e.chunk));
+  await cdp.send("HeapProfiler.collectGarbage");
+  await cdp.send("HeapProfiler.takeHeapSnapshot", { reportProgress: false });
+  await cdp.send("Performance.enable");
+  const { metrics } = await cdp.send("Performance.getMetrics");
+  await cdp.detach();
+  const { snapshot, nodes } = JSON.parse(chunks.join(""));
+  const { node_fields: fields, node_types: types } = snapshot.meta;
+  const [kind, size] = ["type", "self_size"].map((f) => fields.indexOf(f));
+  let bytes = 0;
+  for (let i = 0; i < nodes.length; i += fields.length) if (scripts.has(types[kind][nodes[i + kind]])) bytes += nodes[i + size];
+  const metric = (name) => metrics.find((m) => m.name === name).value;
+  return { bytes, heap: metric("JSHeapUsedSize"), nodes: metric("Nodes"), listeners: metric("JSEventListeners") };
+}
+
+/**
+ * The live tail through so many minutes of the page's clock, which is driven: the stream is real. A sample each
+ * ten minutes; `each` is told of it.
+ */
+export async function hourOfTail(page, url, each = () => undefined) {
+  await page.clock.install();
+  await page.goto(`${url}?live=1`);
+  await page.clock.runFor(2000);
+  await page.waitForSelector(".table .tr");
+  const samples = [];
+  for (let minute = 0; minute <= 60; minute += 10) {
+    const s = { minute, ...(await held(page)) };
+    samples.push(s);
+    each(s);
+    for (let i = 0; i < 20; i++) {
+      await page.clock.runFor(30_000);
+      await new Promise((ok) => setTimeout(ok, 200)); // the stream goes by another clock
+    }
+  }
+  return samples;
+}
+
+/** Bytes a minute that what is held grows by, from a minute on: the slope of a line through the samples. */
+export function growth(samples, from) {
+  const list = samples.filter((s) => s.minute >= from);
+  const mean = (f) => list.reduce((n, s) => n + f(s), 0) / list.length;
+  const [x, y] = [mean((s) => s.minute), mean((s) => s.bytes)];
+  return list.reduce((n, s) => n + (s.minute - x) * (s.bytes - y), 0) / list.reduce((n, s) => n + (s.minute - x) ** 2, 0);
+}

@@ -472,33 +472,6 @@ describe("policies that are known", () => {
   });
 });
 
-describe("names that mean harm", () => {
-  let world;
-  before(async () => {
-    world = await World.start({ feed: ["-rate", "30", "-history", "2m", "-hostile"] });
-  });
-  after(() => world.stop());
-
-  test("stay text", async () => {
-    const page = await look(world, "?since=10m&q=dst.workload+%3D+target");
-    await eventually("all of them", async () => (await page.locator(rows).count()) >= 7);
-    const text = (await texts(page, `${rows} .from`)).join("\n");
-    assert.match(text, /<img src=x onerror=/);
-    assert.match(text, /evil\\u202egnp\.exe/);
-    assert.match(text, /zero\\u200bwidth/);
-    assert.match(text, /tab\\u0009and\\u000aline/);
-    assert.equal(await page.title(), "Weir");
-    assert.equal(await page.locator("img").count(), 0);
-    await page.locator(`${rows} .from`, { hasText: "<img" }).click();
-    await eventually("it filters", async () => (await page.locator(rows).count()) === 1);
-    await page.click(`${rows} >> nth=0`, { position: { x: 4, y: 4 } });
-    await eventually("its record", async () => /client saw/.test(await page.innerText(drawer)));
-    assert.equal(await page.title(), "Weir");
-    assert.equal(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), true);
-    await done(page);
-  });
-});
-
 describe("a calm cluster with a node that fell silent", () => {
   let world;
   before(async () => {

@@ -3,9 +3,8 @@
 //
 //   node perf.mjs
 
-import { closeBrowser, eventually, visit, World } from "./world.mjs";
-
-const rows = ".table .tr";
+import { growth, hourOfTail } from "./measure.mjs";
+import { closeBrowser, eventually, rows, visit, World } from "./world.mjs";
 
 /** Counts what the browser reports while f runs: events slower than 16 ms, long tasks, frames. */
 async function during(page, name, f) {
@@ -37,14 +36,6 @@ async function during(page, name, f) {
     return { interaction: Math.max(0, ...window.seen.events), long: Math.max(0, ...window.seen.long), median: f[f.length >> 1], p95: f[Math.floor(f.length * 0.95)] };
   });
   console.log(`${name.padEnd(34)} slowest interaction ${Math.round(r.interaction)} ms, longest task ${Math.round(r.long)} ms, frame ${r.median?.toFixed(1)} ms (p95 ${r.p95?.toFixed(1)})`);
-}
-
-async function heap(page) {
-  const cdp = await page.context().newCDPSession(page);
-  await cdp.send("HeapProfiler.collectGarbage");
-  const { metrics } = await cdp.send("Performance.enable").then(() => cdp.send("Performance.getMetrics"));
-  await cdp.detach();
-  return metrics.find((m) => m.name === "JSHeapUsedSize").value / 1e6;
 }
 
 const world = await World.start({ feed: ["-nodes", "30", "-apps", "600", "-live", "50000", "-rate", "100", "-history", "3m"] });
@@ -97,20 +88,25 @@ try {
     await page.mouse.up();
   });
   await page.context().close();
-
-  // An hour of the live tail: the page's clock is driven, the stream is real.
-  const tail = await visit(world);
-  await tail.clock.install();
-  await tail.goto(`${world.url}?live=1`);
-  await tail.clock.runFor(2000);
-  await tail.waitForSelector(rows);
-  for (let minute = 0; minute <= 60; minute += 10) {
-    console.log(`live tail, minute ${minute}: ${(await heap(tail)).toFixed(1)} MB of JavaScript, ${await tail.evaluate(() => document.querySelectorAll("*").length)} elements`);
-    for (let i = 0; i < 10; i++) await tail.clock.runFor(60_000);
-    await new Promise((ok) => setTimeout(ok, 1500));
-  }
-  await tail.context().close();
 } finally {
   await world.stop();
+}
+
+// An hour of the live tail, at two rates; at the higher one 200 of each second are shown.
+try {
+  for (const rate of [100, 5000]) {
+    const busy = await World.start({ feed: ["-rate", String(rate), "-history", "20s"] });
+    try {
+      const tail = await visit(busy);
+      const samples = await hourOfTail(tail, busy.url, (s) =>
+        console.log(`live tail at ${rate}/s, minute ${s.minute}: ${(s.bytes / 1e6).toFixed(2)} MB held by scripts, ${(s.heap / 1e6).toFixed(1)} MB of heap with code, ${s.nodes} nodes, ${s.listeners} listeners`),
+      );
+      console.log(`live tail at ${rate}/s: ${await tail.innerText(".table .basis")}; an hour adds ${((growth(samples, 20) * 60) / 1e6).toFixed(2)} MB`);
+      await tail.context().close();
+    } finally {
+      await busy.stop();
+    }
+  }
+} finally {
   await closeBrowser();
 }

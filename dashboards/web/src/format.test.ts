@@ -38,3 +38,9 @@ test("hostile names stay text", () => {
   expect(visible("a\u202eb\u0000c\u200bd")).toBe("a\\u202eb\\u0000c\\u200bd");
   expect(visible("<b>x</b> żółw 漢字")).toBe("<b>x</b> żółw 漢字");
 });
+
+test("a pile of marks is told, the marks of a script stay", () => {
+  expect(visible(`z${"\u0335".repeat(5)}a`)).toBe("z\u0335\u0335\u0335\\u0335\\u0335a");
+  expect(visible("e\u0301\u0323")).toBe("e\u0301\u0323");
+  expect(visible("\u05e9\u05c1\u05b8")).toBe("\u05e9\u05c1\u05b8");
+});

@@ -148,7 +148,15 @@ export function rfc3339(ms: number): string {
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const unsafe = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/g;
 
+// Marks over marks: more than any script stacks would reach into the lines above and below.
+const few = 3;
+const piles = /\p{Mn}{4,}/gu;
+
 /** A name from the cluster as text that cannot act on the text around it. */
 export function visible(s: string): string {
-  return s.replace(unsafe, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  return s
+    .replace(unsafe, escaped)
+    .replace(piles, (marks) => marks.slice(0, few) + marks.slice(few).replace(/./gsu, escaped));
 }
+
+const escaped = (c: string): string => `\\u${(c.codePointAt(0) ?? 0).toString(16).padStart(4, "0")}`;

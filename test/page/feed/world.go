@@ -125,9 +125,11 @@ func outside(front, cart, pay []pod) []pair {
 func hostile(set func(ns, workload string, n int) []pod) (out []pair) {
 	target := set("shop", "Deployment/target", 1)
 	for _, name := range []string{
-		`<img src=x onerror="document.title='owned'">`, "evil\u202egnp.exe", "tab\tand\nline", `"quotes" and 'ticks'`, strings.Repeat("long-", 50) + "end", "zero\u200bwidth", "</script><script>document.title='owned'</script>",
+		`<img src=x onerror="document.title='owned'">`, "evil\u202egnp.exe", "tab\tand\nline", `"quotes" and 'ticks'`, strings.Repeat("long-", 50) + "end", "zero\u200bwidth",
+		"\u05e9\u05dc\u05d5\u05dd-\u05e2\u05d5\u05dc\u05dd", "\u2066isolate\u2069d", "bell\a\x1b[31mred\u0085next",
+		"pile" + strings.Repeat("\u0335\u0321\u031b\u0353", 30), strings.Repeat("w", 253), "javascript:alert(1)//${7*7}{{7*7}}", "</script><script>document.title='owned'</script>",
 	} {
-		out = append(out, pair{set("shop", "Deployment/"+name, 1), target, 8080, 6, "", 4, flow.OutcomeOK})
+		out = append(out, pair{set("shop", "Deployment/"+name, 1), target, 8080, 6, "", 4, flow.OutcomeRefused})
 	}
 	return out
 }

@@ -2,7 +2,7 @@
 
 import { useMemo, useRef, useState } from "preact/hooks";
 import { shortEnd } from "../ends";
-import { group } from "../format";
+import { group, visible } from "../format";
 import type { Edge, Layout, Node } from "../layout";
 import { isEdge } from "../paint";
 
@@ -21,7 +21,7 @@ export function entries(l: Layout): (Edge | Node)[] {
 
 /** An edge or an end in words. */
 export function inWords(what: Edge | Node): string {
-  const end = (n: Node) => (n.bundle ? n.label : shortEnd(n.id));
+  const end = (n: Node) => (n.bundle ? n.label : visible(shortEnd(n.id)));
   if (!isEdge(what)) return `${end(what)}, ${group(what.conns)} connections`;
   const change = what.change && what.change !== "changed" ? `, ${what.change}` : "";
   return `${end(what.from)} to ${end(what.to)}, ${group(what.conns)} connections${what.label ? `, ${what.label}` : ""}${change}`;

@@ -2,7 +2,7 @@
 
 import { computed } from "@preact/signals";
 import { findings, table, tableQuery } from "../data";
-import { group } from "../format";
+import { group, visible } from "../format";
 import { readable } from "../panes/findings";
 import { paused, state } from "../state";
 import { said } from "./copy";
@@ -12,7 +12,7 @@ const found = computed(() => {
   if (!v) return "";
   const first = v.findings[0];
   if (!first) return v.calm ? "No findings: all is calm." : "";
-  return `${v.findings.length === 1 ? "One finding" : `${v.findings.length} findings, the first`}: ${readable(first.text).split(": ")[0]}.`;
+  return `${v.findings.length === 1 ? "One finding" : `${v.findings.length} findings, the first`}: ${visible(readable(first.text).split(": ")[0] ?? "")}.`;
 });
 
 let told = { query: "", text: "" };
