@@ -26,5 +26,5 @@ export type Stage = Schemas["LedgerStage"];
 export type Books = Schemas["Ledger"];
 export type NodeCoverage = Schemas["NodeCoverage"];
 export type Coverage = Schemas["Coverage"];
-export type Completion = Schemas["Completion"];
+export type Completion = Schemas["CompletionAnswer"];
 export type FieldInfo = Schemas["FieldInfo"];
