@@ -169,10 +169,17 @@ func items() []item {
 		{name: "history-query-6h", pkg: engine, bench: "^BenchmarkQuery(5m|6h)$", ours: "Query6h", unit: "p90-ms", limit: 500, times: "5x"},
 		{name: "fresh", pkg: "./test/e2e", bench: "^BenchmarkFresh$", ours: "Fresh", unit: "p99-s", limit: 7, times: "1x", count: 1},
 		{name: "fresh-denied", pkg: "./test/e2e", bench: "^BenchmarkFresh$", ours: "Fresh", unit: "denied-p99-s", limit: 2.5, times: "1x", count: 1},
+		{name: "history-memory", pkg: engine, bench: "^BenchmarkWorst$", ours: "Worst", unit: "x-flag", limit: 2.5, times: "1x", count: 1},
 		{name: "growth-table", pkg: ct, bench: "^BenchmarkDumpGrowth$", ours: "DumpGrowth", unit: "cpu-us/entry", growth: true},
 		{name: "growth-sessions", pkg: "./aggregator/collect", bench: "^BenchmarkSessions$", ours: "Sessions", unit: "cpu-ns/record", growth: true},
 		{name: "growth-sessions-memory", pkg: "./aggregator/collect", bench: "^BenchmarkSessions$", ours: "Sessions", unit: "B/session", growth: true},
 		{name: "growth-connections", pkg: correlate, bench: "^BenchmarkCorrelate$/^weir$", ours: "Correlate/weir", unit: "ns/record", growth: true, times: "1000000x"},
+		{name: "growth-history-rows", pkg: engine, bench: "^BenchmarkGrowth$", ours: "Growth/rows", unit: "cpu-ms/query", growth: true, times: "10x", count: 1},
+		{name: "growth-history-range", pkg: engine, bench: "^BenchmarkGrowth$", ours: "Growth/range", unit: "cpu-ms/query", growth: true, times: "10x", count: 1},
+		{name: "growth-history-rolled", pkg: engine, bench: "^BenchmarkGrowth$", ours: "Growth/rolled", unit: "cpu-ms/query", growth: true, times: "10x", count: 1},
+		{name: "growth-history-columns", pkg: engine, bench: "^BenchmarkGrowth$", ours: "Growth/columns", unit: "cpu-ms/query", growth: true, times: "10x", count: 1},
+		{name: "growth-history-viewers", pkg: engine, bench: "^BenchmarkGrowth$", ours: "Growth/viewers", unit: "cpu-ms/query", growth: true, times: "10x", count: 1},
+		{name: "growth-streams", pkg: "./aggregator/api", bench: "^BenchmarkStreams$", ours: "Streams", unit: "cpu-ns/record/stream", growth: true, times: "3x", count: 1},
 		{name: "growth-connections-memory", pkg: correlate, bench: "^BenchmarkCorrelate$/^weir$", ours: "Correlate/weir", unit: "B/conn", growth: true, times: "1000000x"},
 	}
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"log"
 	"os"
 	"slices"
 	"strconv"
@@ -95,6 +96,12 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(worstEnv); dir != "" {
+		if err := worst(dir); err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
 	status := m.Run()
 	if bigDir != "" {
 		_ = os.RemoveAll(bigDir)
