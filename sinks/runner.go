@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"runtime/pprof"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,6 +54,10 @@ type Runner struct {
 	wants atomic.Int32  // how many Drains wait
 	m     metrics
 
+	// Profiles tell by labels whose work it is: sink, and part, of which offer and write are
+	// the spool's and deliver is reading it and the sink itself.
+	offering, unlabelled context.Context //nolint:containedctx // hold the labels of Offer, which has no context
+
 	taking  sync.RWMutex  // held for reading from an Append until it is booked
 	behind  []written     // taken by the Keeper and not stored; the loop's own
 	rest    []flow.Record // read and kept for the next batch; the loop's own
@@ -79,6 +84,8 @@ func NewRunner(cfg RunnerConfig, sink Sink, deps Deps) (*Runner, error) {
 	if r.now == nil {
 		r.now = time.Now
 	}
+	r.unlabelled = context.Background()
+	r.offering = pprof.WithLabels(r.unlabelled, r.labels("offer"))
 	r.pos, _ = sink.(Resumer)
 	r.keep, _ = sink.(Keeper)
 	lost := func(reason string, a ledger.Amount) {
@@ -133,6 +140,10 @@ func (r *Runner) resume() error {
 	return r.sp.SkipTo(pos)
 }
 
+func (r *Runner) labels(part string) pprof.LabelSet {
+	return pprof.Labels("sink", r.sink.Name(), "part", part)
+}
+
 // Name is the sink's name.
 func (r *Runner) Name() string { return r.sink.Name() }
 
@@ -150,8 +161,11 @@ func (r *Runner) Flush(ctx context.Context) error { return r.sp.Flush(ctx) }
 func (r *Runner) Filtered() bool { return r.cfg.Filter != nil }
 
 // Offer gives records to the sink. It packs them into memory and returns; what does not
-// fit is booked as lost. The records are not kept.
+// fit is booked as lost. The records are not kept. The goroutine's labels for profiles
+// are gone afterwards.
 func (r *Runner) Offer(recs []flow.Record) {
+	pprof.SetGoroutineLabels(r.offering)
+	defer pprof.SetGoroutineLabels(r.unlabelled)
 	if r.cfg.Filter == nil {
 		r.take(recs)
 		return
@@ -192,10 +206,15 @@ func (r *Runner) bookedHeld() ledger.Amount {
 
 // Run delivers until ctx ends. It then writes what is packed to the disk, so that the next
 // process finds it, closes the sink if it is an io.Closer, and returns.
-func (r *Runner) Run(ctx context.Context) error {
+func (r *Runner) Run(ctx context.Context) (err error) {
+	pprof.Do(ctx, r.labels("deliver"), func(ctx context.Context) { err = r.run(ctx) })
+	return err
+}
+
+func (r *Runner) run(ctx context.Context) error {
 	wctx, stopWriter := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan error, 1)
-	go func() { ended <- r.sp.Run(wctx) }()
+	go pprof.Do(wctx, r.labels("write"), func(ctx context.Context) { ended <- r.sp.Run(ctx) })
 	r.deliver(ctx)
 	stopWriter()
 	err := <-ended

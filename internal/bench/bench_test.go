@@ -28,6 +28,10 @@ BenchmarkOther/n=3-2 10 1 ns/op
 	if got, want := strings.Join(lines, "\n"), "g\t9.00 B/conn\tn=20\ng\t7.00 B/conn\tn=1000"; !ok || got != want {
 		t.Errorf("got %v %q, want %q", ok, got, want)
 	}
+	it.each = true
+	if lines, ok := it.series(all); !ok || lines[0] != "g\t1.00 B/conn\tshort" || len(lines) != 3 {
+		t.Errorf("got %v %q", ok, lines)
+	}
 	it.ours = "Gone"
 	if lines, ok := it.series(all); ok || len(lines) != 1 || !strings.Contains(lines[0], "no B/conn from BenchmarkGone") {
 		t.Errorf("got %v %q", ok, lines)

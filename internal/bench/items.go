@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -25,6 +26,7 @@ type item struct {
 	// grows. It runs only when it is asked for.
 	growth bool
 	count  int    // runs where the general number would choose among long ones
+	each   bool   // no bar either: all benchmarks below ours are shown by name
 	times  string // -benchtime where the general one would set a large table up again and again
 }
 
@@ -47,11 +49,11 @@ func (it *item) series(all map[string]result) (lines []string, ok bool) {
 	}
 	var found []string
 	for name, r := range all {
-		if _, has := r[it.unit]; has && strings.HasPrefix(name, it.ours+"/") && size(name) >= 0 {
+		if _, has := r[it.unit]; has && strings.HasPrefix(name, it.ours+"/") && (it.each || size(name) >= 0) {
 			found = append(found, name)
 		}
 	}
-	slices.SortFunc(found, func(a, b string) int { return size(a) - size(b) })
+	slices.SortFunc(found, func(a, b string) int { return cmp.Or(size(a)-size(b), strings.Compare(a, b)) })
 	for _, name := range found {
 		lines = append(lines, fmt.Sprintf("%s\t%s\t%s", it.name, show(all[name][it.unit], it.unit), strings.TrimPrefix(name, it.ours+"/")))
 	}
@@ -170,6 +172,7 @@ func items() []item {
 		{name: "fresh", pkg: "./test/e2e", bench: "^BenchmarkFresh$", ours: "Fresh", unit: "p99-s", limit: 7, times: "1x", count: 1},
 		{name: "fresh-denied", pkg: "./test/e2e", bench: "^BenchmarkFresh$", ours: "Fresh", unit: "denied-p99-s", limit: 2.5, times: "1x", count: 1},
 		{name: "history-memory", pkg: engine, bench: "^BenchmarkWorst$", ours: "Worst", unit: "x-flag", limit: 2.5, times: "1x", count: 1},
+		{name: "all-sinks", pkg: "./cmd/weir-aggregator", bench: "^BenchmarkAllSinks$", ours: "AllSinks", unit: "cpu-us/record", each: true, times: "1x", count: 1},
 		{name: "growth-table", pkg: ct, bench: "^BenchmarkDumpGrowth$", ours: "DumpGrowth", unit: "cpu-us/entry", growth: true},
 		{name: "growth-sessions", pkg: "./aggregator/collect", bench: "^BenchmarkSessions$", ours: "Sessions", unit: "cpu-ns/record", growth: true},
 		{name: "growth-sessions-memory", pkg: "./aggregator/collect", bench: "^BenchmarkSessions$", ours: "Sessions", unit: "B/session", growth: true},

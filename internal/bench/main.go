@@ -41,7 +41,7 @@ func run(ctx context.Context, only string, count int, benchtime string) (bool, e
 	printLine("item\tours\tanchor's\tratio\tgoal\t")
 	measured := map[string]map[string]result{} // by package and benchmark: items share them
 	for _, it := range items() {
-		if !strings.HasPrefix(it.name, only) || (it.growth && only == "") {
+		if !strings.HasPrefix(it.name, only) || ((it.growth || it.each) && only == "") {
 			continue
 		}
 		found = true
@@ -53,7 +53,7 @@ func run(ctx context.Context, only string, count int, benchtime string) (bool, e
 			}
 			measured[key] = results
 		}
-		if it.growth {
+		if it.growth || it.each {
 			lines, ok := it.series(measured[key])
 			met = met && ok
 			for _, line := range lines {
@@ -85,7 +85,7 @@ func measure(ctx context.Context, it *item, count int, benchtime string) (map[st
 	if it.count > 0 {
 		count = it.count
 	}
-	args := []string{"test", it.pkg, "-run", "^$", "-bench", it.bench, "-benchmem", "-count", strconv.Itoa(count), "-benchtime", benchtime, "-timeout", "30m"}
+	args := []string{"test", it.pkg, "-run", "^$", "-bench", it.bench, "-benchmem", "-count", strconv.Itoa(count), "-benchtime", benchtime, "-timeout", "2h"}
 	if it.dir != "" {
 		args = append([]string{"-C", it.dir, "test", "-mod=mod"}, args[1:]...)
 	}

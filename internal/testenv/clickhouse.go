@@ -96,6 +96,9 @@ func (c *ClickHouse) Start(t testing.TB) {
 	}
 }
 
+// PID is that of the server, until it is killed.
+func (c *ClickHouse) PID() int { return c.cmd.Process.Pid }
+
 // Kill ends the server by SIGKILL.
 func (c *ClickHouse) Kill() {
 	if c.cmd == nil {

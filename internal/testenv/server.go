@@ -119,6 +119,9 @@ func (p *process) end(s syscall.Signal) {
 	p.cmd = nil
 }
 
+// PID is that of the server, until it is killed.
+func (p *process) PID() int { return p.cmd.Process.Pid }
+
 // Log is what the server wrote since its last start.
 func (p *process) Log() string { return p.log.String() }
 

@@ -71,7 +71,8 @@ set -- cluster.name=weir-test node.name=n1 discovery.type=single-node node.ports
 	http.host=127.0.0.1 transport.host=127.0.0.1 http.port=0 transport.port=0 \
 	cluster.routing.allocation.disk.threshold_enabled=false "$@"
 # G1 by name: SerialGC, which the JVM picks on a small machine, trips the circuit breaker
-# under bulk load. C1 only: half the CPU to start and for the first 100,000 documents.
+# under bulk load. C1 only: half the CPU to start and for the first 100,000 documents; what
+# loads the server for minutes sets WEIR_SEARCH_JAVA.
 # Not a background job: the one that is killed is the server.
 (
 	until url=http://$(head -n 1 "$dir/logs/http.ports" 2>/dev/null) && curl -sf "$url/_cluster/health?wait_for_status=yellow&timeout=30s" >/dev/null; do
@@ -80,6 +81,6 @@ set -- cluster.name=weir-test node.name=n1 discovery.type=single-node node.ports
 	done
 	echo "URL $url"
 ) &
-exec "$java/bin/java" -Xms512m -Xmx512m -XX:+UseG1GC -XX:TieredStopAtLevel=1 -Djava.io.tmpdir="$dir/tmp" -Dlog4j2.disable.jmx=true \
+exec "$java/bin/java" -XX:+UseG1GC ${WEIR_SEARCH_JAVA:--Xms512m -Xmx512m -XX:TieredStopAtLevel=1} -Djava.io.tmpdir="$dir/tmp" -Dlog4j2.disable.jmx=true \
 	-Dlog4j.shutdownHookEnabled=false -cp "$cache/launcher.jar:$(paste -sd: "$cache/jars")" \
 	Launcher "$dir" "$@" >"$dir/logs/server.log" 2>&1
