@@ -295,7 +295,7 @@ func BenchmarkAllSinks(b *testing.B) {
 	}
 	b.Setenv("WEIR_SEARCH_JAVA", "-Xms2g -Xmx2g") // as a server has it that works for minutes
 	l := runLoad(b, rate, lasting)
-	b.Log("\n" + l.table())
+	fmt.Println(l.table()) // the log of a benchmark that has others below it is not shown
 	report := func(name string, d time.Duration) {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() { // it is measured
