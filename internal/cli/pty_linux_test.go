@@ -291,3 +291,50 @@ func TestTopSizesAndPaint(t *testing.T) {
 		}
 	}
 }
+
+// TestObserveOnATerminal: tables are as wide as the terminal, and failures are painted there,
+// unless NO_COLOR is set; neither is so in a pipe.
+func TestObserveOnATerminal(t *testing.T) {
+	server := topServer(t, topFlows("Deployment/cart", "Deployment/payments", 3))
+	lines := func(text string) []string { return strings.Split(strings.ReplaceAll(text, "\r", ""), "\n") }
+	widest := func(text string) (n int) {
+		for _, l := range lines(text) {
+			n = max(n, utf8.RuneCountInString(paint.ReplaceAllString(l, "")))
+		}
+		return n
+	}
+	for _, c := range []struct {
+		cols    uint16
+		env     string
+		args    []string
+		painted bool
+		cut     bool
+	}{
+		{100, "NO_COLOR=", nil, true, true},
+		{100, "NO_COLOR=1", nil, false, true},
+		{100, "NO_COLOR=1", []string{"--color", "always"}, true, true},
+		{100, "NO_COLOR=", []string{"--color", "never"}, false, true},
+		{100, "NO_COLOR=", []string{"--width", "0"}, true, false},
+		{400, "NO_COLOR=", nil, true, false},
+	} {
+		t.Run(fmt.Sprint(c.cols, c.env, c.args), func(t *testing.T) {
+			t.Parallel()
+			m := newTerminal(t, c.cols, 24)
+			cmd := m.start([]string{c.env}, append([]string{"observe", "--since", "2026-03-01", "--until", "2100-01-01", "-o", "wide", "--quiet", "--server", server}, c.args...)...)
+			if err := cmd.Wait(); err != nil {
+				t.Fatalf("%v: %s", err, m.out.String())
+			}
+			eventually(t, "three rows", func() bool { return strings.Count(m.out.String(), "\n") >= 4 })
+			if painted := paint.MatchString(m.out.String()); painted != c.painted {
+				t.Errorf("painted: %v\n%q", painted, m.out.String())
+			}
+			if n := widest(m.out.String()); (n <= int(c.cols)) != c.cut && c.cols < 400 {
+				t.Errorf("%d columns on %d:\n%s", n, c.cols, m.out.String())
+			}
+		})
+	}
+	_, out, _ := runHere(t, []string{"observe", "--since", "2026-03-01", "--until", "2100-01-01", "-o", "wide", "--server", server})
+	if paint.MatchString(out) || widest(out) <= 100 || strings.Contains(out, "\u2026") {
+		t.Errorf("in a pipe it is painted or cut:\n%s", out)
+	}
+}
