@@ -29,6 +29,7 @@ type question struct {
 	src, dst         *cluster.Identity
 	srcAddr, dstAddr [16]byte // of ends without an identity of their own
 	srcSet, dstSet   *cluster.PolicySet
+	srcNS, dstNS     string // labels of the namespaces
 	proto            uint8
 	port             uint16
 }
@@ -87,10 +88,11 @@ func (j *judge) ask(s, d *end, srcAddr [16]byte, c *track.Conn, ms int64) answer
 	if q.srcSet == nil && q.dstSet == nil {
 		return unprotected
 	}
+	q.srcNS, q.dstNS = j.nsLabels(s, ms), j.nsLabels(d, ms)
 	if a, ok := j.verdicts[q]; ok {
 		return a
 	}
-	p := &eval.Packet{Src: j.side(s, srcAddr), Dst: j.side(d, c.Reply.Src), Proto: q.proto, Port: q.port}
+	p := &eval.Packet{Src: j.side(s, srcAddr, q.srcNS), Dst: j.side(d, c.Reply.Src, q.dstNS), Proto: q.proto, Port: q.port}
 	dec := eval.Evaluate(list(q.srcSet), list(q.dstSet), p)
 	a := answer{dec.Verdict, dec.String()}
 	j.verdicts[q] = a
@@ -104,13 +106,20 @@ func list(s *cluster.PolicySet) []*cluster.NetworkPolicy {
 	return s.Policies
 }
 
-func (j *judge) side(e *end, addr [16]byte) eval.Side {
+func (j *judge) nsLabels(e *end, ms int64) string {
+	if e.id == nil || e.id.Name == "" {
+		return ""
+	}
+	return j.idx.NamespaceLabelsAt(e.id.Namespace, ms)
+}
+
+func (j *judge) side(e *end, addr [16]byte, nsLabels string) eval.Side {
 	s := eval.Side{Addr: netip.AddrFrom16(addr).Unmap(), Node: e.node, IsNode: e.kind == flow.EndNode || e.kind == flow.EndHostPod}
 	if id := e.id; id != nil && id.Name != "" {
 		s.Selectable = id.Kind == flow.EndPod
 		s.Namespace, s.Name, s.Ports = id.Namespace, id.Name, id.Ports
 		s.Labels = j.parsed(id.Labels)
-		s.NamespaceLabels = j.parsed(j.idx.NamespaceLabels(id.Namespace))
+		s.NamespaceLabels = j.parsed(nsLabels)
 	}
 	return s
 }

@@ -64,7 +64,8 @@ func TestPolicies(t *testing.T) {
 	}
 }
 
-// TestPoliciesFollowLabels: a namespace that gets other labels is judged anew.
+// TestPoliciesFollowLabels: a connection is judged by the labels that the namespaces had
+// when it began, before they changed and after.
 func TestPoliciesFollowLabels(t *testing.T) {
 	m := world()
 	ops := is("team", "ops")
@@ -73,15 +74,19 @@ func TestPoliciesFollowLabels(t *testing.T) {
 		IngressRules: []cluster.PolicyRule{{Peers: []cluster.PolicyPeer{{Namespaces: &ops}}}},
 	}})
 	e := New(Config{Node: "n1"}, m.Index())
-	x := &track.Export{Conn: conn(t, "6 10.244.1.5:40000>10.244.2.5:8080"), StartMs: 3000, EndMs: 3400}
-	var r flow.Record
-	for _, s := range []struct {
+	steps := []struct {
 		labels string
 		want   flow.PolicyEval
-	}{{`{"team":"dev"}`, flow.PolicyEvalDenied}, {`{"team":"ops"}`, flow.PolicyEvalAllowed}, {"{}", flow.PolicyEvalDenied}} {
-		m.Apply(3500, cluster.Event{Namespace: &cluster.Namespace{Name: "shop", Labels: s.labels}})
-		if e.Fill(4000, x, &r); r.PolicyEval != s.want {
-			t.Errorf("%s: %s, want %s", s.labels, flow.PolicyEvalWords[r.PolicyEval], flow.PolicyEvalWords[s.want])
+	}{{`{"team":"dev"}`, flow.PolicyEvalDenied}, {`{"team":"ops"}`, flow.PolicyEvalAllowed}, {"{}", flow.PolicyEvalDenied}}
+	for i, s := range steps {
+		m.Apply(int64(3000+1000*i), cluster.Event{Namespace: &cluster.Namespace{Name: "shop", Labels: s.labels}})
+		for k, was := range steps[:i+1] {
+			start := int64(3000 + 1000*k)
+			var r flow.Record
+			x := &track.Export{Conn: conn(t, "6 10.244.1.5:40000>10.244.2.5:8080"), StartMs: start, EndMs: start + 900}
+			if e.Fill(9000, x, &r); r.PolicyEval != was.want {
+				t.Errorf("begun at %d, looked at after change %d: %s, want %s", start, i, flow.PolicyEvalWords[r.PolicyEval], flow.PolicyEvalWords[was.want])
+			}
 		}
 	}
 }

@@ -113,6 +113,7 @@ type Index struct {
 
 	policies  map[string]*policies // by namespace
 	nsLabels  map[string]string
+	nsPast    map[string][]nsSpan // what their labels were, oldest first
 	policyGen uint64
 }
 

@@ -61,7 +61,7 @@ func NewModel(lim Limits) *Model {
 			ends: newTable[Identity](lim), host: newTable[Identity](lim), services: newTable[ServicePort](lim),
 			cidrs: map[netip.Prefix][]cidrHolder{}, backends: map[key][]*ServicePort{},
 			pods: map[string]map[string]*PodState{}, named: map[string]*ServiceState{}, nodes: map[string]*Node{},
-			policies: map[string]*policies{}, nsLabels: map[string]string{},
+			policies: map[string]*policies{}, nsLabels: map[string]string{}, nsPast: map[string][]nsSpan{},
 		},
 		pods: map[string]*podState{}, nodes: map[string]*nodeRef{}, services: map[string]*svcState{},
 		slices: map[string]*EndpointSlice{}, bySvc: map[string]map[string]*EndpointSlice{},
@@ -92,7 +92,7 @@ func (m *Model) Apply(nowMs int64, e Event) {
 	case e.ReplicaSet != nil:
 		m.applyReplicaSet(e.ReplicaSet, e.Delete)
 	case e.Namespace != nil:
-		m.applyNamespace(e.Namespace, e.Delete)
+		m.applyNamespace(nowMs, e.Namespace, e.Delete)
 	case e.NetworkPolicy != nil:
 		m.applyPolicy(nowMs, e.NetworkPolicy, e.Delete)
 	}

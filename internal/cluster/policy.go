@@ -189,6 +189,7 @@ func (m *Model) expirePolicies(now int64) {
 	x := m.idx
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	m.expireNamespaces(now)
 	for ns, ps := range x.policies {
 		if slices.ContainsFunc(ps.spans, func(s policySpan) bool { return s.to < now-m.lim.AgeMs }) {
 			m.trimPolicies(now, ns, ps)
@@ -252,8 +253,8 @@ func (ps *policies) at(ms int64) policyEra {
 type PolicyReader interface {
 	// Policies gives those of a namespace that were in force at ms; nil for none.
 	Policies(namespace string, ms int64) *PolicySet
-	// NamespaceLabels gives the labels that a namespace has now, as JSON.
-	NamespaceLabels(namespace string) string
+	// NamespaceLabelsAt gives the labels that a namespace had at ms, as JSON.
+	NamespaceLabelsAt(namespace string, ms int64) string
 	// PolicyGeneration changes with every policy and namespace.
 	PolicyGeneration() uint64
 }
@@ -284,11 +285,58 @@ func (x *Index) Policies(namespace string, ms int64) *PolicySet {
 	return ps.at(ms).set
 }
 
-// NamespaceLabels implements PolicyReader.
+// NamespaceLabels gives the labels that a namespace has now, as JSON.
 func (x *Index) NamespaceLabels(namespace string) string {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	return x.nsLabels[namespace]
+}
+
+// maxNSPast bounds the history of one namespace's labels, which change seldom.
+const maxNSPast = 16
+
+// nsSpan are the labels that a namespace had until then.
+type nsSpan struct {
+	to     int64
+	labels string
+}
+
+// NamespaceLabelsAt implements PolicyReader. Labels that were there when the namespace was
+// first seen hold for the time before, too.
+func (x *Index) NamespaceLabelsAt(namespace string, ms int64) string {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	for _, s := range x.nsPast[namespace] {
+		if ms < s.to {
+			return s.labels
+		}
+	}
+	return x.nsLabels[namespace]
+}
+
+// endNamespace notes what the labels were until now. The index is locked.
+func (m *Model) endNamespace(now int64, name string) {
+	x := m.idx
+	labels, ok := x.nsLabels[name]
+	if !ok {
+		return
+	}
+	past := append(x.nsPast[name], nsSpan{now, labels})
+	if n := len(past) - maxNSPast; n > 0 {
+		past = slices.Delete(past, 0, n)
+		m.n.Evicted.PerKey += uint64(n)
+	}
+	x.nsPast[name] = past
+}
+
+// expireNamespaces forgets labels that ended too long ago. The index is locked.
+func (m *Model) expireNamespaces(now int64) {
+	for name, past := range m.idx.nsPast {
+		past = slices.DeleteFunc(past, func(s nsSpan) bool { return s.to < now-m.lim.AgeMs })
+		if m.idx.nsPast[name] = past; len(past) == 0 {
+			delete(m.idx.nsPast, name)
+		}
+	}
 }
 
 // PolicyGeneration implements PolicyReader.
@@ -298,11 +346,14 @@ func (x *Index) PolicyGeneration() uint64 {
 	return x.policyGen
 }
 
-func (m *Model) applyNamespace(n *Namespace, del bool) {
+func (m *Model) applyNamespace(now int64, n *Namespace, del bool) {
 	x := m.idx
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.policyGen++
+	if del || x.nsLabels[n.Name] != n.Labels {
+		m.endNamespace(now, n.Name)
+	}
 	if del {
 		delete(m.ns, n.Name)
 		delete(x.nsLabels, n.Name)

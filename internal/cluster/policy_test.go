@@ -125,3 +125,32 @@ func TestSelectorText(t *testing.T) {
 		t.Error("labels are not parsed")
 	}
 }
+
+// TestNamespaceLabelsAtATime asks for the labels of a moment, and how many are kept.
+func TestNamespaceLabelsAtATime(t *testing.T) {
+	m := NewModel(DefaultLimits())
+	put := func(now int64, labels string) {
+		m.Apply(now, Event{Namespace: &Namespace{Name: "shop", Labels: labels}})
+	}
+	put(1000, "a")
+	put(2000, "a") // told again
+	put(3000, "b")
+	m.Apply(4000, Event{Delete: true, Namespace: &Namespace{Name: "shop"}})
+	put(5000, "c")
+	x := m.Index()
+	for ms, want := range map[int64]string{0: "a", 1000: "a", 2999: "a", 3000: "b", 3999: "b", 5000: "c", 9000: "c"} {
+		if got := x.NamespaceLabelsAt("shop", ms); got != want {
+			t.Errorf("at %d: %q, want %q", ms, got, want)
+		}
+	}
+	for i := range int64(100) {
+		put(6000+i, fmt.Sprint("v", i))
+	}
+	if n := len(x.nsPast["shop"]); n > maxNSPast || x.NamespaceLabelsAt("shop", 6098) != "v98" {
+		t.Errorf("%d are kept, at 6098 %q", n, x.NamespaceLabelsAt("shop", 6098))
+	}
+	m.Expire(7000 + DefaultLimits().AgeMs)
+	if len(x.nsPast) != 0 || x.NamespaceLabelsAt("shop", 1e12) != "v99" {
+		t.Errorf("kept after their time: %v", x.nsPast)
+	}
+}
