@@ -47,6 +47,45 @@ func (s *Server) inquire(w http.ResponseWriter, r *http.Request) (a *asking, don
 
 // ask answers one query over a range, over all aggregators.
 func (a *asking) ask(ctx context.Context, text string, since, until int64) (*query.Answer, error) {
+	x, err := a.begin(text, since, until)
+	if err != nil {
+		return nil, err
+	}
+	missing, err := a.s.answer(ctx, x)
+	if err != nil {
+		return nil, err
+	}
+	a.rests(x, missing)
+	return x, nil
+}
+
+// facets counts the connections alive in a range that satisfy a condition by each of the
+// fields, over all aggregators and in one pass.
+func (a *asking) facets(ctx context.Context, cond string, fields []string, since, until int64) ([]*query.Answer, error) {
+	like, err := a.begin(cond, since, until)
+	if err != nil {
+		return nil, err
+	}
+	stages, err := parseFacets(fields, true)
+	if err != nil {
+		return nil, err
+	}
+	list, err := a.s.facetAnswers(like, stages)
+	if err != nil {
+		return nil, err
+	}
+	missing, err := a.s.facets(ctx, list, fields)
+	if err != nil {
+		return nil, err
+	}
+	for _, x := range list {
+		a.rests(x, missing)
+	}
+	return list, nil
+}
+
+// begin makes the answer that is to be filled.
+func (a *asking) begin(text string, since, until int64) (*query.Answer, error) {
 	q, err := query.Parse(text)
 	if err != nil {
 		return nil, err
@@ -56,10 +95,11 @@ func (a *asking) ask(ctx context.Context, text string, since, until int64) (*que
 		return nil, err
 	}
 	x.Visible, x.Whole = callerOf(a.r).Visible(), true
-	missing, err := a.s.answer(ctx, x)
-	if err != nil {
-		return nil, err
-	}
+	return x, nil
+}
+
+// rests notes what an answer rests on.
+func (a *asking) rests(x *query.Answer, missing []query.Missing) {
 	a.basis.Scanned.Add(x.Scanned)
 	a.basis.Partial = alsoMissing(a.basis.Partial, missing)
 	for _, n := range x.Notes() {
@@ -67,7 +107,6 @@ func (a *asking) ask(ctx context.Context, text string, since, until int64) (*que
 			a.basis.Notes = append(a.basis.Notes, n)
 		}
 	}
-	return x, nil
 }
 
 // alsoMissing adds to a list what it does not name yet.

@@ -108,12 +108,13 @@ func (s *Server) differences(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	var list []findings.Histogram
 	d := Differences{From: time.UnixMilli(g.from).UTC(), To: time.UnixMilli(g.to).UTC(), Against: g.against}
-	for _, f := range differing {
-		in, out, err := a.compare(ctx, g, f)
-		if err != nil {
-			s.failAnswer(w, ctx, err)
-			return
-		}
+	region, rest, err := a.compare(ctx, g, differing)
+	if err != nil {
+		s.failAnswer(w, ctx, err)
+		return
+	}
+	for i, f := range differing {
+		in, out := &region[i], &rest[i]
 		d.Region, d.Rest = in.all, out.all
 		list = append(list, findings.Histogram{
 			Field: f, Region: in.values, RegionN: in.have, RegionMissing: in.all - in.have, Rest: out.values, RestN: out.have,
@@ -132,20 +133,22 @@ type counts struct {
 	have, all uint64
 }
 
-// compare counts the region, and what it is compared with.
-func (a *asking) compare(ctx context.Context, g *region, field string) (in, out counts, err error) {
-	if in, err = a.histogram(ctx, g.cond, field, g.from, g.to); err != nil {
-		return in, out, err
+// compare counts the region, and what it is compared with, by each of the fields.
+func (a *asking) compare(ctx context.Context, g *region, fields []string) (in, out []counts, err error) {
+	if in, err = a.histograms(ctx, g.cond, fields, g.from, g.to); err != nil {
+		return nil, nil, err
 	}
 	since, until := a.period(false)
 	switch {
 	case g.against == AgainstPrevious:
-		out, err = a.histogram(ctx, g.cond, field, g.from-(g.to-g.from), g.from)
+		out, err = a.histograms(ctx, g.cond, fields, g.from-(g.to-g.from), g.from)
 	case !g.timed:
-		out, err = a.histogram(ctx, "not "+g.cond, field, since, until)
+		out, err = a.histograms(ctx, "not "+g.cond, fields, since, until)
 	default: // what is in the range and not in the region
-		if out, err = a.histogram(ctx, "", field, since, until); err == nil {
-			out.without(&in)
+		if out, err = a.histograms(ctx, "", fields, since, until); err == nil {
+			for i := range out {
+				out[i].without(&in[i])
+			}
 		}
 	}
 	return in, out, err
@@ -162,19 +165,23 @@ func (c *counts) without(o *counts) {
 	c.all = max(c.all, c.have)
 }
 
-// histogram counts connections alive in a time by the values of a field.
-func (a *asking) histogram(ctx context.Context, cond, field string, since, until int64) (c counts, err error) {
-	x, err := a.ask(ctx, cond+" | stats active by "+field, since, until)
+// histograms counts connections alive in a time by the values of each field.
+func (a *asking) histograms(ctx context.Context, cond string, fields []string, since, until int64) ([]counts, error) {
+	list, err := a.facets(ctx, cond, fields, since, until)
 	if err != nil {
-		return c, err
+		return nil, err
 	}
-	c.values = map[string]uint64{}
-	for _, g := range x.Table().Groups() {
-		n := g.Accs[0].N
-		if c.all += n; g.Key[0].Present {
-			c.values[g.Key[0].Text] += n
-			c.have += n
+	out := make([]counts, len(list))
+	for i, x := range list {
+		c := &out[i]
+		c.values = map[string]uint64{}
+		for _, g := range x.Table().Groups() {
+			n := g.Accs[0].N
+			if c.all += n; g.Key[0].Present {
+				c.values[g.Key[0].Text] += n
+				c.have += n
+			}
 		}
 	}
-	return c, nil
+	return out, nil
 }

@@ -166,6 +166,7 @@ var good = map[string][]string{
 		"q=|+stats+conns,sum(bytes),p95(rtt),uniq(dst.pod)+by+dst.workload,outcome+every+1m&since=2h&until=0s&limit=2",
 		"q=|+stats+min(rtt),max(rtt)+by+src.ns+|+top+1",
 		"q=cart&part=true",
+		"q=cart&part=true&facet=src.ns&facet=dst.port",
 		"q=cart&limit=11000",
 		"q=|+stats+sum(bytes),p50(rtt),uniq(src.pod)+by+dst.port&part=true&visible=shop&visible=bank",
 	},

@@ -146,14 +146,19 @@ func (p *Peer) sign(ctx context.Context) error {
 	return res.Body.Close()
 }
 
-// ask asks a peer for its part in one of the forms of parts; the caller closes the body.
+// ask asks a peer for its part in one of the forms of parts, with more parameters, KEY=VALUE
+// or KEY for true; the caller closes the body.
 func (p *Peer) ask(ctx context.Context, a *query.Answer, media string, more ...string) (*http.Response, error) {
 	form := url.Values{
 		"q": {query.Format(a.Query)}, "part": {"true"},
 		"since": {strconv.FormatInt(a.Since, 10)}, "until": {strconv.FormatInt(a.Until, 10)},
 	}
 	for _, m := range more {
-		form.Set(m, "true")
+		k, v, ok := strings.Cut(m, "=")
+		if !ok {
+			v = "true"
+		}
+		form.Add(k, v)
 	}
 	if a.Streams() {
 		form.Set("limit", strconv.Itoa(a.StreamLimit()))

@@ -43,8 +43,9 @@ type asked struct {
 	since, until int64
 	limit        int // rows; 0 for all, -1 where none is given
 	visible      *flow.Visibility
-	part         bool // for another aggregator: what it has itself, to merge
-	live         bool // and of that the records that a long history does not have yet
+	part         bool           // for another aggregator: what it has itself, to merge
+	facets       []*query.Stats // stages in place of the query's, of a part
+	live         bool           // and of that the records that a long history does not have yet
 }
 
 // Head is the first line of a streamed answer, {"weir":{...}} being the last.
@@ -84,8 +85,8 @@ type TailLine struct {
 
 const maxBody = 64 << 10
 
-// askedParams are what parseAsked reads; the last three are for aggregators.
-const askedParams = "q since until limit -part -live -visible*"
+// askedParams are what parseAsked reads; the others are for aggregators.
+const askedParams = "q since until limit -part -live -visible* -facet*"
 
 // parseAsked reads q, since, until and limit of a URL or a form.
 func (s *Server) parseAsked(r *http.Request, now time.Time) (a asked, err error) {
@@ -129,6 +130,9 @@ func (s *Server) parseAsked(r *http.Request, now time.Time) (a asked, err error)
 		return a, errors.New("live: it is for aggregators that ask each other")
 	}
 	if a.visible, err = visible(r, v["visible"], a.part); err != nil {
+		return a, err
+	}
+	if a.facets, err = parseFacets(v["facet"], a.part && !a.live); err != nil {
 		return a, err
 	}
 	if s.beyond(a.limit) && a.form(r) == jsonMedia {
@@ -279,6 +283,10 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request) {
 	s.Stats.Queries.Add(1)
 	ctx, cancel := context.WithTimeout(r.Context(), s.Limits.Timeout)
 	defer cancel()
+	if req.facets != nil {
+		s.facetsFor(ctx, w, a, req.facets)
+		return
+	}
 	var missing []query.Missing
 	switch {
 	case req.live: // below

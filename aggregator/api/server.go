@@ -101,7 +101,7 @@ type Server struct {
 	usage   usage
 	briefs  briefs
 
-	aliveEvery time.Duration // for tests; zero for the constant
+	aliveEvery time.Duration        // for tests; zero for the constant
 	long       atomic.Pointer[Long] // what is older than the engine's history; see SetLong
 	longBegins begins
 	Stats      Stats

@@ -164,6 +164,8 @@ type Part struct {
 	Rows    []json.RawMessage `json:"rows,omitempty"` // flow records
 	Scanned Scanned           `json:"scanned"`
 	Notes   []string          `json:"notes,omitempty"`
+	// Facets are the groups of several stages, where that is what was asked for.
+	Facets [][]*Group `json:"facets,omitempty"`
 }
 
 // Part gives what another aggregator needs to merge this answer into its own.

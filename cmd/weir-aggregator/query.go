@@ -27,10 +27,7 @@ type answers struct {
 
 // Answer implements api.Engine.
 func (e *answers) Answer(ctx context.Context, a *query.Answer) error {
-	req := &engine.Request{
-		Query: a.Query, Since: a.Since, Until: a.Until, Live: e.live.Records, Visible: a.Visible,
-		MaxGroups: e.limits.Groups, MaxConns: e.limits.Fold,
-	}
+	req := e.request(a)
 	var sc store.Scanned
 	var err error
 	add := func(r *flow.Record) error { return a.Add(0, r) }
@@ -45,6 +42,32 @@ func (e *answers) Answer(ctx context.Context, a *query.Answer) error {
 	default:
 		_, sc, err = engine.List(ctx, e.history, req, a.Wanted(), add)
 	}
+	return told(a, sc, err)
+}
+
+// Facets implements api.Faceter.
+func (e *answers) Facets(ctx context.Context, list []*query.Answer) error {
+	a := list[0]
+	stages := make([]*query.Stats, 0, len(list))
+	for _, x := range list {
+		stages = append(stages, x.Query.Stats())
+	}
+	tables, sc, err := engine.Facets(ctx, e.history, e.request(a), stages)
+	for i := 0; i < len(tables) && err == nil; i++ {
+		err = list[i].Table().Merge(tables[i])
+	}
+	return told(a, sc, err)
+}
+
+func (e *answers) request(a *query.Answer) *engine.Request {
+	return &engine.Request{
+		Query: a.Query, Since: a.Since, Until: a.Until, Live: e.live.Records, Visible: a.Visible,
+		MaxGroups: e.limits.Groups, MaxConns: e.limits.Fold,
+	}
+}
+
+// told notes in an answer what it cost, and what it lacks.
+func told(a *query.Answer, sc store.Scanned, err error) error {
 	a.Scanned.Add(query.Scanned{
 		Rows: sc.Rows, Segments: uint64(sc.Segments), Rollups: uint64(sc.Rollups), Bytes: sc.Bytes,
 	})

@@ -146,13 +146,19 @@ var benchQueries = []string{
 	"scope = same_node | stats active, sum(packets) by src.node",
 }
 
+// bigEnd is when the big history ends, ms.
+func bigEnd() int64 {
+	n := int64(10_000_000)
+	if x, err := strconv.ParseInt(os.Getenv("WEIR_BENCH_ROWS"), 10, 64); err == nil {
+		n = x
+	}
+	return flowtest.HistoryStart + n/flowtest.HistoryRate*1000
+}
+
 func benchRange(b *testing.B, length time.Duration) {
 	b.Helper()
 	s := big(b)
-	end := int64(flowtest.HistoryStart + 10_000_000/flowtest.HistoryRate*1000)
-	if n, err := strconv.ParseInt(os.Getenv("WEIR_BENCH_ROWS"), 10, 64); err == nil {
-		end = flowtest.HistoryStart + n/flowtest.HistoryRate*1000
-	}
+	end := bigEnd()
 	var all, used []time.Duration
 	for b.Loop() {
 		for i, text := range benchQueries {

@@ -13,38 +13,58 @@ import (
 
 // table answers the stats stage.
 func (r *run) table(ctx context.Context) (*query.Table, error) {
+	tables, err := r.tables(ctx, []*query.Stats{r.stats})
+	if err != nil {
+		return nil, err
+	}
+	return tables[0], nil
+}
+
+// tables answers several stages, of which r.stats has all fields.
+func (r *run) tables(ctx context.Context, stages []*query.Stats) ([]*query.Table, error) {
 	if err := r.reading(); err != nil {
 		return nil, err
 	}
 	if err := r.foldAll(ctx); err != nil {
 		return nil, err
 	}
-	workers := make([]*grouper, r.units())
+	workers := make([]groupers, r.units())
 	err := r.each(ctx, func(w, u int) error {
 		if workers[w] == nil {
-			workers[w] = newGrouper(r)
+			for _, st := range stages {
+				workers[w] = append(workers[w], newGrouper(r, st))
+			}
 		}
 		if err := workers[w].unit(u); err != nil {
 			return err
 		}
-		return workers[w].hold()
+		for _, g := range workers[w] {
+			if err := g.hold(); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	t := query.NewTable(r.stats, r.req.MaxGroups)
-	for _, g := range workers {
-		if g == nil {
-			continue
+	var out []*query.Table
+	for k, st := range stages {
+		t := query.NewTable(st, r.req.MaxGroups)
+		for _, gs := range workers {
+			if gs == nil {
+				continue
+			}
+			if err := r.hold(gs[k].held); err != nil { // the groups of the table
+				return nil, err
+			}
+			if err := gs[k].into(t); err != nil {
+				return nil, err
+			}
 		}
-		if err := r.hold(g.held); err != nil { // the groups of the table
-			return nil, err
-		}
-		if err := g.into(t); err != nil {
-			return nil, err
-		}
+		out = append(out, t)
 	}
-	return t, nil
+	return out, nil
 }
 
 // acc is query.Acc without what most aggregates do not need.
@@ -112,44 +132,54 @@ type key struct {
 	known []bool
 }
 
-func newGrouper(r *run) *grouper {
-	g := &grouper{r: r, aggs: r.stats.Aggs, steps: map[uint64]uint32{}}
-	for _, f := range r.stats.By {
+func newGrouper(r *run, st *query.Stats) *grouper {
+	g := &grouper{r: r, aggs: st.Aggs, steps: map[uint64]uint32{}}
+	for _, f := range st.By {
 		g.by = append(g.by, &key{f: f, text: map[string]uint32{}, nums: map[uint64]uint32{}, cells: []query.Cell{{}}})
 		g.links = append(g.links, map[uint64]uint32{})
 	}
 	return g
 }
 
-func (g *grouper) unit(u int) error {
-	return g.r.batches(u, &g.x, func(x *batch) error {
-		if g.block != x.b {
-			g.open(x.b)
+// groupers group the same connections in several ways.
+type groupers []*grouper
+
+func (gs groupers) unit(u int) error {
+	lead := gs[0]
+	return lead.r.batches(u, &lead.x, func(x *batch) error {
+		if lead.block != x.b {
+			f := lead.r.filter(x.b)
+			for _, g := range gs {
+				g.open(x.b, f)
+			}
 		}
-		if g.filter.never {
+		if lead.filter.never {
 			return nil
 		}
-		g.sel = g.sel[:0]
+		lead.sel = lead.sel[:0]
 		for k := range x.rows {
-			g.sel = append(g.sel, int32(k))
+			lead.sel = append(lead.sel, int32(k))
 		}
-		g.sel = g.filter.keep(x, g.sel)
-		if len(g.sel) == 0 {
+		lead.sel = lead.filter.keep(x, lead.sel)
+		if len(lead.sel) == 0 {
 			return nil
 		}
-		if err := g.group(x); err != nil {
-			return err
-		}
-		for i := range g.aggs {
-			g.aggregate(x, i)
+		for _, g := range gs {
+			g.sel = lead.sel
+			if err := g.group(x); err != nil {
+				return err
+			}
+			for i := range g.aggs {
+				g.aggregate(x, i)
+			}
 		}
 		return nil
 	})
 }
 
-// open prepares for the dictionaries of a block.
-func (g *grouper) open(b *column.Block) {
-	g.block, g.filter = b, g.r.filter(b)
+// open prepares for the dictionaries of a block, for which the filter was made.
+func (g *grouper) open(b *column.Block, f *filter) {
+	g.block, g.filter = b, f
 	for _, k := range g.by {
 		k.codes, k.known = nil, nil
 		if c := b.Cols[k.f.IDs[0]]; c != nil && c.Codes != nil {

@@ -94,6 +94,7 @@ var asked = []object{
 var forPeers = []object{
 	parameter("part", "for aggregators that ask each other: what this one has, to merge, as "+partMedia, object{{"type", "boolean"}}),
 	parameter("live", "for aggregators that ask each other, beside part: the records that ClickHouse may not have yet", object{{"type", "boolean"}}),
+	repeated(text("facet", "for aggregators that ask each other: fields by each of which connections are counted")),
 	repeated(text("visible", "for aggregators that ask each other: the namespaces of the caller for whom part is asked")),
 }
 
