@@ -24,12 +24,11 @@ func (c *Config) open(most int) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	tc, err := c.tls().Config()
-	if err != nil {
-		return nil, err
-	}
 	opt := &clickhouse.Options{
-		Addr: c.Hosts, Auth: clickhouse.Auth{Username: c.Username, Password: pass}, TLS: tc,
+		Addr: c.Hosts, Auth: clickhouse.Auth{Username: c.Username, Password: pass},
+		DialContext: func(ctx context.Context, host string) (net.Conn, error) {
+			return c.connect(context.WithoutCancel(ctx), host) // its time is that of all hosts, and a deaf one takes it
+		},
 		DialTimeout: c.DialTimeout, ReadTimeout: time.Minute, MaxOpenConns: most, MaxIdleConns: most,
 		Compression: &clickhouse.Compression{Method: clickhouse.CompressionLZ4},
 		ClientInfo:  clickhouse.ClientInfo{Products: []struct{ Name, Version string }{{"weir", c.Version}}},
@@ -43,13 +42,6 @@ func (c *Config) dial(ctx context.Context, host string) (*ch.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	tc, err := c.tls().Config()
-	if err != nil {
-		return nil, err
-	}
-	if tc != nil && tc.ServerName == "" {
-		tc.ServerName, _, _ = net.SplitHostPort(host) // Validate asked it
-	}
 	method := ch.CompressionLZ4
 	switch c.Compression {
 	case "zstd":
@@ -59,10 +51,17 @@ func (c *Config) dial(ctx context.Context, host string) (*ch.Client, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.DialTimeout)
 	defer cancel()
-	return ch.Dial(ctx, ch.Options{
-		Address: host, User: c.Username, Password: pass, TLS: tc, Compression: method, ClientName: "weir " + c.Version,
-		DialTimeout: c.DialTimeout, HandshakeTimeout: c.DialTimeout,
+	conn, err := c.connect(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	client, err := ch.Connect(ctx, conn, ch.Options{
+		Address: host, User: c.Username, Password: pass, Compression: method, ClientName: "weir " + c.Version, HandshakeTimeout: c.DialTimeout,
 	})
+	if err != nil {
+		_ = conn.Close()
+	}
+	return client, err
 }
 
 // oldEnough refuses servers that do not know the token by which an insert is stored once

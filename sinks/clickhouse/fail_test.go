@@ -24,6 +24,7 @@ import (
 	"github.com/weirnet/weir/sinks"
 	"github.com/weirnet/weir/sinks/clickhouse"
 	"github.com/weirnet/weir/sinks/clickhouse/ddl"
+	"github.com/weirnet/weir/sinks/sinktest"
 )
 
 func wantError(t *testing.T, err error, parts ...string) {
@@ -254,5 +255,36 @@ func TestDeaf(t *testing.T) {
 		if a != 0 || b != 0 || c != 0 || len(l.Lost) != 0 || l.Out.Records != total {
 			t.Errorf("books: %+v", l)
 		}
+	}
+}
+
+// TestEndlessAnswer: answers that say they are long, or are no ClickHouse at all, are read
+// to a bound, by the sink and by what reads the history.
+func TestEndlessAnswer(t *testing.T) {
+	long := []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x3f} // 2^62 and more as a varint
+	for name, head := range map[string][]byte{
+		"text":      []byte("HTTP/1.1 200 OK\r\n"),
+		"hello":     append([]byte{0}, long...),                     // the server's name
+		"exception": append([]byte{2, 1, 0, 0, 0, 1, 'x'}, long...), // its message
+		"varint":    {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := config(testenv.Flood(t, head, 'x'))
+			sinktest.Endless(t, func(ctx context.Context) error {
+				s, err := clickhouse.New(cfg, nil, nil)
+				if err != nil {
+					return err
+				}
+				defer func() { _ = s.Close() }()
+				if _, _, err := s.Resume(ctx, "spool"); err != nil {
+					return err
+				}
+				return s.WriteAt(ctx, 0, samples(0, 10))
+			})
+			sinktest.Endless(t, func(ctx context.Context) error {
+				_, err := newReader(t, cfg).Begins(ctx)
+				return err
+			})
+		})
 	}
 }

@@ -196,9 +196,12 @@ func (c *client) ask(ctx context.Context, r request, auth string) (answer, error
 		return answer{}, err
 	}
 	defer func() { _ = res.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
 	if err != nil {
 		return answer{}, err
+	}
+	if len(body) > maxAnswer {
+		return answer{}, fmt.Errorf("%s answers more than %d MiB: is it Elasticsearch, and nothing else at that address? lower spool.batchSize if it is", req.URL.Host, maxAnswer>>20)
 	}
 	return answer{status: res.StatusCode, product: res.Header.Get("X-Elastic-Product"), body: body, host: req.URL.Host}, nil
 }

@@ -1,6 +1,7 @@
 package elastic_test
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
@@ -251,6 +252,18 @@ func TestHalfDead(t *testing.T) {
 			if n != uint64(o.Total) {
 				t.Errorf("the sums are of %d flows, want %d", n, o.Total)
 			}
+		})
+	}
+}
+
+// TestEndlessAnswer: what a server sends without an end, compressed a thousand times, is
+// read to a bound.
+func TestEndlessAnswer(t *testing.T) {
+	for name, status := range map[string]int{"success": 200, "failure": 400, "busy": 503} {
+		t.Run(name, func(t *testing.T) {
+			cfg := config(testenv.FloodHTTP(t, status, `{"version":{"number":"8.19.0"},"x":`), "flows")
+			s := newSink(t, cfg)
+			sinktest.Endless(t, func(ctx context.Context) error { return s.Write(ctx, sinktest.Samples(0, 1)) })
 		})
 	}
 }

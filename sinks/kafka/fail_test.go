@@ -300,3 +300,14 @@ func TestHalfDead(t *testing.T) {
 		t.Errorf("%d records, %d of them twice, want %d", len(seen), again, o.Total)
 	}
 }
+
+// TestEndlessAnswer: answers that say they are long, or are no Kafka at all, are read to a
+// bound.
+func TestEndlessAnswer(t *testing.T) {
+	for name, head := range map[string][]byte{"long": {0x7f, 0xff, 0xff, 0xff}, "below the bound": {0x05, 0, 0, 0}, "negative": {0xff, 0xff, 0xff, 0xff}, "text": []byte("HTTP/1.1 200 OK\r\n")} {
+		t.Run(name, func(t *testing.T) {
+			s := newSink(t, config(testenv.Flood(t, head, 'x'), "flows"))
+			sinktest.Endless(t, func(ctx context.Context) error { return s.Write(ctx, sinktest.Samples(0, 1)) })
+		})
+	}
+}

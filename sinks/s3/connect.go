@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -58,9 +59,40 @@ func (c *Config) client(t *http.Transport) (*minio.Core, error) {
 	}
 	return minio.NewCore(u.Host, &minio.Options{
 		Creds: c.credentials(), Secure: u.Scheme == "https", Region: c.Region, BucketLookup: lookup,
-		Transport:  t,
+		Transport:  bounded{t},
 		MaxRetries: 1, // the Runner tries again
 	})
+}
+
+// maxAnswer bounds what is read of an answer: no object is ever asked for, and a list of
+// uploads has a thousand of them at most.
+const maxAnswer = 16 << 20
+
+// bounded ends an answer that is longer.
+type bounded struct{ *http.Transport }
+
+// RoundTrip implements http.RoundTripper.
+func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, err := b.Transport.RoundTrip(r)
+	if err == nil {
+		res.Body = &boundedBody{res.Body, maxAnswer}
+	}
+	return res, err
+}
+
+type boundedBody struct {
+	io.ReadCloser
+	left int
+}
+
+// Read implements io.Reader.
+func (b *boundedBody) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, fmt.Errorf("the endpoint answers more than %d MiB: is it an S3 endpoint, and nothing else at that address?", maxAnswer>>20)
+	}
+	n, err := b.ReadCloser.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
 }
 
 func (c *Config) transport() *http.Transport {

@@ -317,3 +317,23 @@ func TestFullDisk(t *testing.T) {
 	o.End(t)
 	once(t, srv, a, o.Total)
 }
+
+// TestEndlessAnswer: what an endpoint sends without an end is read to a bound.
+func TestEndlessAnswer(t *testing.T) {
+	for name, status := range map[string]int{"success": 200, "failure": 400, "busy": 503} {
+		t.Run(name, func(t *testing.T) {
+			a := address{testenv.FloodHTTP(t, status, "<Error><Code>"), "a", "b", "flows", "parquet", false}
+			sinktest.Endless(t, func(ctx context.Context) error {
+				s, err := s3.New(a.config(t), nil, nil)
+				if err != nil {
+					return err
+				}
+				defer func() { _ = s.Close() }()
+				if _, _, err := s.Resume(ctx, "spool"); err != nil {
+					return err
+				}
+				return s.WriteAt(ctx, 0, sinktest.Samples(0, 10))
+			})
+		})
+	}
+}
