@@ -42,11 +42,38 @@ func (c *Config) credentials() *credentials.Credentials {
 	if c.AccessKey.Given() {
 		return credentials.New(keys{c})
 	}
-	return credentials.NewChainCredentials([]credentials.Provider{
+	return credentials.New(&platform{})
+}
+
+// platform takes the nearest credentials that there are. It is not minio's chain, which
+// without any goes on unsigned and says nothing of what was tried.
+type platform struct{ from credentials.Provider }
+
+// Retrieve implements credentials.Provider.
+func (p *platform) Retrieve() (credentials.Value, error) { return p.RetrieveWithCredContext(nil) }
+
+// RetrieveWithCredContext implements credentials.Provider.
+func (p *platform) RetrieveWithCredContext(cc *credentials.CredContext) (credentials.Value, error) {
+	var errs []error
+	for _, next := range []credentials.Provider{
 		&credentials.EnvAWS{}, &credentials.FileAWSCredentials{},
 		&credentials.IAM{}, // the roles of a pod, a task or a machine
-	})
+	} {
+		v, err := next.RetrieveWithCredContext(cc)
+		if err == nil && v.AccessKeyID != "" && v.SecretAccessKey != "" {
+			p.from = next
+			return v, nil
+		}
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	p.from = nil
+	return credentials.Value{}, fmt.Errorf("the platform gives no credentials: name accessKeyFile and secretKeyFile, or see to AWS_ACCESS_KEY_ID, ~/.aws/credentials, AWS_WEB_IDENTITY_TOKEN_FILE with AWS_ROLE_ARN, or the machine's role: %w", errors.Join(errs...))
 }
+
+// IsExpired implements credentials.Provider.
+func (p *platform) IsExpired() bool { return p.from == nil || p.from.IsExpired() }
 
 func (c *Config) client(t *http.Transport) (*minio.Core, error) {
 	u, err := url.Parse(c.Endpoint)
