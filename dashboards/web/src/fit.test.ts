@@ -9,7 +9,7 @@ const ids = (room: number, why: boolean, all = false) =>
 test.each([
   [1024, true, ["time", "ends", "port", "outcome", "why", "bytes", "rtt"]],
   [1024, false, ["time", "ends", "port", "outcome", "bytes", "rtt"]],
-  [720, true, ["time", "ends", "port", "outcome", "why", "rtt"]],
+  [740, true, ["time", "ends", "port", "outcome", "why", "rtt"]],
   [640, true, ["time", "ends", "port", "outcome", "why"]],
   [300, true, ["time", "ends", "port", "outcome", "why"]],
   [0, false, ["time", "ends", "port", "outcome", "why", "bytes", "rtt"]],
@@ -22,7 +22,7 @@ test("where there is little room the ends are cut, then the reasons", () => {
     fitting(list, room, { why: true, outcome: 11, port: 6, ends: 26 }, false)
       .filter((c) => !c.width)
       .map((c) => c.least);
-  expect(at(660)).toEqual([240, undefined]);
+  expect(at(660)).toEqual([250, undefined]);
   expect(at(600)).toEqual([190, undefined]);
   expect(at(540)).toEqual([150, 100]);
 });

@@ -22,7 +22,7 @@ const between = (least: number, v: number, most: number): number => Math.min(mos
 function asNeeded(c: Col, need: Need): Col {
   if (c.id === "outcome") return { ...c, width: between(84, Math.round(40 + 8.7 * need.outcome), 180) };
   if (c.id === "port") return { ...c, width: between(60, Math.round(18 + 7.3 * need.port), 96) };
-  if (c.id === "ends") return { ...c, least: between(180, Math.round(42 + 7.6 * need.ends), 290) };
+  if (c.id === "ends") return { ...c, least: between(180, Math.round(42 + 8 * need.ends), 290) };
   return c;
 }
 

@@ -175,16 +175,8 @@ function paintEdges(g: CanvasRenderingContext2D, edges: Edge[], near: Near | nul
         : on || (look.compare && e.change === "new")
           ? look.palette.focus
           : look.palette.tones.ok;
-    const alpha = dimmed
-      ? 0.3 * dim
-      : e.bad !== "ok" || on
-        ? 0.95
-        : near
-          ? 0.7
-          : look.compare && !e.change
-            ? 0.15
-            : 0.3;
-    const width = Math.max(Math.round(e.width * 2) / 2, e.bad !== "ok" ? 3.5 : on ? 2 : 1) / Math.max(v.scale, 0.35);
+    const alpha = dimmed ? 0.3 * dim : e.bad !== "ok" || on ? 1 : near ? 0.7 : look.compare && !e.change ? 0.15 : 0.3;
+    const width = Math.max(Math.round(e.width * 2) / 2, e.bad !== "ok" ? 4 : on ? 2 : 1) / Math.max(v.scale, 0.35);
     const dash = gone ? [2, 5] : e.bad === "denied" ? [7, 4] : e.bad === "unanswered" ? [2, 3] : [];
     const key = `${color} ${alpha} ${width} ${dash}`;
     const gr = groups.get(key) ?? { list: [], color, alpha, width, dash };

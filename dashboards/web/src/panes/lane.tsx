@@ -17,7 +17,6 @@ function color(name: string): string {
 }
 
 const stepped = uPlot.paths.stepped?.({ align: 1 });
-const bars = uPlot.paths.bars?.({ size: [1, 100], align: 1, gap: 1 });
 
 function axes(side: boolean, unit: (v: number) => string): uPlot.Axis[] {
   const font = `${scaled(11)}px system-ui, sans-serif`;
@@ -116,10 +115,10 @@ function failureSeries(): uPlot.Series[] {
   return (["denied", "unanswered", "failed"] as const).map((t) => ({
     label: t,
     stroke: color(t),
-    // Pale, so that the edge of the map that fails is what stands out.
-    fill: `color-mix(in oklab, ${color(t)} 30%, ${color("bg")})`,
+    // A thin line over a pale ground, so that the edge of the map that fails is what stands out.
+    fill: `color-mix(in oklab, ${color(t)} 14%, ${color("bg")})`,
     width: 1,
-    ...(bars ? { paths: bars } : {}),
+    ...(stepped ? { paths: stepped } : {}),
     points: { show: false },
   }));
 }
