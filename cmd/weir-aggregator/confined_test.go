@@ -288,10 +288,8 @@ func learnNothing(t *testing.T, rng *rand.Rand, a, b http.Handler, queries int) 
 		if strings.Contains(x, "bank") {
 			told++ // namespaces of other ends are not hidden
 		}
-		for _, secret := range []string{"10.1.2.3"} {
-			if strings.Contains(x, secret) {
-				t.Errorf("%s %s tells %s", r.path, r.v, secret)
-			}
+		if secret := "10.1.2.3"; strings.Contains(x, secret) {
+			t.Errorf("%s %s tells %s", r.path, r.v, secret)
 		}
 	}
 	if answered["query"] < queries*2/3 || answered["flows"] < queries*2/3 || told == 0 || judged == 0 {
