@@ -189,14 +189,7 @@ func (s *Server) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.Stats.Requests.Add(1)
 		h := w.Header()
-		h.Set("Cache-Control", "no-store")
-		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-		h.Set("Referrer-Policy", "no-referrer")
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("X-Frame-Options", "DENY")
-		if r.TLS != nil {
-			h.Set("Strict-Transport-Security", "max-age=31536000")
-		}
+		obs.SecureHeaders(h, r.TLS != nil)
 		// A page of another origin that a person has open must not read flows from
 		// an API that listens on loopback without a token (DNS rebinding too).
 		if !sameOrigin(r) || s.Auth == AuthNone && !loopbackHost(r.Host) {

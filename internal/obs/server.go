@@ -74,8 +74,30 @@ func (s *Server) Addr() net.Addr {
 	return nil
 }
 
+// SecureHeaders sets what keeps an answer that is no page from being run, framed, kept or
+// read by other pages (OWASP Secure Headers).
+func SecureHeaders(h http.Header, overTLS bool) {
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	if overTLS {
+		h.Set("Strict-Transport-Security", "max-age=31536000")
+	}
+}
+
 // Handler gives the routes.
 func (s *Server) Handler() http.Handler {
+	mux := s.routes()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		SecureHeaders(w.Header(), r.TLS != nil)
+		mux.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.Registry.Registry, promhttp.HandlerOpts{}))
 	alive := func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }
