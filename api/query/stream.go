@@ -3,6 +3,7 @@ package query
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/weirnet/weir/api/flow"
@@ -62,7 +63,7 @@ func (a *Answer) Stream(limit int, emit func(*flow.Record) error) error {
 }
 
 // maxStream is the limit of rows where there is none, for stores that want a number.
-const maxStream = 1 << 40
+const maxStream = min(1<<40, math.MaxInt/2) // int has 32 bits on arm/v7
 
 // Streamable says that the answer is a list in the order in which lists are found.
 func (a *Answer) Streamable() bool {
