@@ -119,7 +119,7 @@ func TestEngine(t *testing.T) {
 		for name, f := range map[string]func(*testing.T, *testenv.Search){
 			"again": testAgain, "values": testValues, "rollover": testRollover, "young": testRolloverAfterKill, "poison": testPoison,
 			"conflict": testConflict, "future": testFuture, "blocked": testBlocked, "plain-index": testPlainIndex, "check": testCheck,
-			"newfields": testNewFields, "elk": testELK, "minutes": testMinutes,
+			"newfields": testNewFields, "elk": testELK, "elk queries": testELKQueries, "minutes": testMinutes,
 		} {
 			t.Run(name, func(t *testing.T) { f(t, srv) })
 		}

@@ -228,3 +228,57 @@ func testELK(t *testing.T, srv *testenv.Search) {
 		}
 	}
 }
+
+// testELKQueries asks what the saved objects of Antrea's ELK flow collector ask: bytes by
+// the keys that Logstash made, bandwidth by pod, node and Service over time, bytes by policy.
+func testELKQueries(t *testing.T, srv *testenv.Search) {
+	t.Helper()
+	cfg := config(srv.URL, "elkq")
+	cfg.Format = elastic.FormatELK
+	recs := samples(0, 60)
+	var total, denied float64
+	for i := range recs {
+		recs[i].SetBytesDeltaSrc(uint64(1000 + i))
+		recs[i].SetIngressPolicy([]string{"allow-clients", "deny-all"}[i%2])
+		total += float64(recs[i].Bytes)
+		if i%2 == 1 {
+			denied += float64(recs[i].Bytes)
+		}
+	}
+	if err := newSink(t, cfg).Write(t.Context(), recs); err != nil {
+		t.Fatal(err)
+	}
+	count(t, srv.URL, "elkq-*")
+	for name, c := range map[string]struct {
+		agg  string
+		want float64
+	}{
+		"pod to pod":     {`"terms":{"field":"ipfix.flowKeyPodToPod.keyword","size":1000}`, total},
+		"pod to Service": {`"terms":{"field":"ipfix.flowKeyPodToService.keyword","size":1000}`, total},
+		"node":           {`"terms":{"field":"ipfix.sourceNodeName.keyword","size":1000}`, total},
+		"destination":    {`"terms":{"field":"ipfix.destinationPodName.keyword","size":1000}`, total},
+		"time":           {`"date_histogram":{"field":"@timestamp","fixed_interval":"1m"}`, total},
+		"end":            {`"date_histogram":{"field":"ipfix.flowEndSeconds","fixed_interval":"1m"}`, total},
+		"policy":         {`"terms":{"field":"ipfix.ingressNetworkPolicyName.keyword","include":"deny-.*","size":1000}`, denied},
+		"flow type":      {`"range":{"field":"ipfix.flowType","ranges":[{"from":1,"to":4}]}`, total},
+	} {
+		var got struct {
+			Aggregations struct {
+				By struct {
+					Buckets []struct{ Bytes, Throughput struct{ Value float64 } }
+				}
+			}
+		}
+		must(t, "POST", srv.URL+"/elkq-*/_search", `{"size":0,"query":{"bool":{"filter":[{"exists":{"field":"ipfix.sourcePodName"}}]}},"aggs":{"by":{`+c.agg+`,"aggs":{"bytes":{"sum":{"field":"ipfix.bytes"}},"throughput":{"max":{"field":"ipfix.throughput"}}}}}}`, &got)
+		sum := 0.0
+		for _, b := range got.Aggregations.By.Buckets {
+			sum += b.Bytes.Value
+			if b.Bytes.Value > 0 && b.Throughput.Value <= 0 {
+				t.Errorf("%s: a bucket without a throughput", name)
+			}
+		}
+		if sum != c.want || c.want == 0 {
+			t.Errorf("%s: %v bytes, want %v", name, sum, c.want)
+		}
+	}
+}
