@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -117,6 +118,21 @@ func alsoMissing(list, more []query.Missing) []query.Missing {
 		}
 	}
 	return list
+}
+
+// note adds a sentence to what the answer rests on.
+func (a *asking) note(text string) { a.basis.Notes = append(a.basis.Notes, text) }
+
+// flag reads a parameter that is true or false, and false where it is not given.
+func flag(v url.Values, key string) (bool, error) {
+	switch t := v.Get(key); t {
+	case "", "false":
+		return false, nil
+	case "true":
+		return true, nil
+	default:
+		return false, fmt.Errorf("%s: %q is neither true nor false", key, t)
+	}
 }
 
 // period is the range, and that before it of the same length.

@@ -23,7 +23,10 @@ type Coverage struct {
 // NodeCoverage is the table of one node.
 type NodeCoverage struct {
 	coverage.Table
-	At time.Time `json:"at"` // when the node told it, by its clock
+	At time.Time `json:"at"` // when the node told it, by the aggregator's clock
+	// ClockMs is how far the node's clock is ahead of the aggregator's, below 0 how far behind,
+	// in ms; left out where they agree within 5 s. Times of its records are by its clock.
+	ClockMs int64 `json:"clock_ms,omitempty"`
 	// Silent is true where the node has not told anything for a minute: it may look
 	// otherwise now.
 	Silent bool `json:"silent,omitempty"`

@@ -19,16 +19,24 @@ type FindingsAnswer struct {
 }
 
 func (s *Server) findings(w http.ResponseWriter, r *http.Request) {
+	summary, err := flag(r.URL.Query(), "summary")
+	if err != nil {
+		fail(w, http.StatusBadRequest, err.Error())
+		return
+	}
 	a, done, ok := s.inquire(w, r)
 	if !ok {
 		return
 	}
 	defer done()
+	if summary {
+		a.note("a summary: retransmits, and losses between nodes, were not compared")
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), s.Limits.Timeout)
 	defer cancel()
 	var periods [2]*findings.Period
 	for i := range periods {
-		p, err := a.edges(ctx, i == 1)
+		p, err := a.edges(ctx, i == 1, summary)
 		if err != nil {
 			s.failAnswer(w, ctx, err)
 			return
@@ -43,14 +51,22 @@ func (s *Server) findings(w http.ResponseWriter, r *http.Request) {
 	reply(w, http.StatusOK, FindingsAnswer{findings.Compare(periods[0], periods[1], len(periods[1].Edges) > 0, nodes), a.basis})
 }
 
-const edgeQuery = "| stats conns, sum(packets), sum(reverse.packets), sum(src.retransmits), sum(dst.retransmits)" +
-	" by src.ns, src.workload, src.name, src.net, src.kind, dst.ns, dst.workload, dst.name, dst.net, dst.kind, dst.port, proto, outcome"
+const (
+	edgeSums  = "| stats conns, sum(packets), sum(reverse.packets)"
+	edgeAgain = ", sum(src.retransmits), sum(dst.retransmits)"
+	edgeBy    = " by src.ns, src.workload, src.name, src.net, src.kind, dst.ns, dst.workload, dst.name, dst.net, dst.kind, dst.port, proto, outcome"
+)
 
-// edges sums a period up, edge by edge and node pair by node pair.
-func (a *asking) edges(ctx context.Context, before bool) (*findings.Period, error) {
+// edges sums a period up, edge by edge and node pair by node pair. A summary is what the
+// history's sums by minute have.
+func (a *asking) edges(ctx context.Context, before, summary bool) (*findings.Period, error) {
 	p := &findings.Period{Edges: map[findings.EdgeKey]findings.Edge{}, Pairs: map[findings.PairKey]findings.Pair{}}
 	p.FromMs, p.ToMs = a.period(before)
-	x, err := a.ask(ctx, edgeQuery, p.FromMs, p.ToMs)
+	sums := edgeSums
+	if !summary {
+		sums += edgeAgain
+	}
+	x, err := a.ask(ctx, sums+edgeBy, p.FromMs, p.ToMs)
 	if err != nil {
 		return nil, err
 	}
@@ -71,11 +87,16 @@ func (a *asking) edges(ctx context.Context, before bool) (*findings.Period, erro
 			}
 		}
 		e.Packets += sum(&g.Accs[1]) + sum(&g.Accs[2])
-		e.Retrans += sum(&g.Accs[3]) + sum(&g.Accs[4])
+		for i := range g.Accs[3:] {
+			e.Retrans += sum(&g.Accs[3+i])
+		}
 		e.Uncounted += g.Accs[1].Uncounted
 		if e.Conns > 0 {
 			p.Edges[k] = e
 		}
+	}
+	if summary {
+		return p, nil
 	}
 	if x, err = a.ask(ctx, "has loss.packets has src.node has dst.node | stats sum(loss.packets), sum(src.packets) by src.node, dst.node", p.FromMs, p.ToMs); err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -33,7 +34,7 @@ type MapEdge struct {
 	Failed   map[string]uint64 `json:"failed"` // connections opened in the range by outcome, those neither ok nor unknown
 	Bytes    *uint64           `json:"bytes"`  // null where nothing was counted
 	Reverse  *uint64           `json:"reverse_bytes"`
-	RTT95    *float64          `json:"rtt_p95_us"`       // null where no socket was read
+	RTT95    *float64          `json:"rtt_p95_us"`       // null where no socket was read, and in a summary
 	Change   string            `json:"change,omitempty"` // new, gone or changed, where two periods are compared
 	Previous *MapPrevious      `json:"previous,omitempty"`
 }
@@ -60,9 +61,10 @@ func (s *Server) topology(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, fmt.Sprintf("level: %q is unknown: use namespace, workload or pod", level))
 		return
 	}
-	compare := v.Get("compare")
-	if compare != "" && compare != "true" && compare != "false" {
-		fail(w, http.StatusBadRequest, fmt.Sprintf("compare: %q is neither true nor false", compare))
+	compare, err := flag(v, "compare")
+	summary, err2 := flag(v, "summary")
+	if err = errors.Join(err, err2); err != nil {
+		fail(w, http.StatusBadRequest, err.Error())
 		return
 	}
 	cond, err := condition(v)
@@ -77,10 +79,13 @@ func (s *Server) topology(w http.ResponseWriter, r *http.Request) {
 	defer done()
 	ctx, cancel := context.WithTimeout(r.Context(), s.Limits.Timeout)
 	defer cancel()
-	edges, err := a.mapped(ctx, cond, by, false)
-	if err == nil && compare == "true" {
+	if summary {
+		a.note("a summary: round trip times were not read")
+	}
+	edges, err := a.mapped(ctx, cond, by, false, summary)
+	if err == nil && compare {
 		var before map[[2]string]*MapEdge
-		if before, err = a.mapped(ctx, cond, by, true); err == nil {
+		if before, err = a.mapped(ctx, cond, by, true, summary); err == nil {
 			against(edges, before)
 		}
 	}
@@ -101,10 +106,15 @@ func (s *Server) topology(w http.ResponseWriter, r *http.Request) {
 	reply(w, http.StatusOK, m)
 }
 
-// mapped asks for the edges of a period.
-func (a *asking) mapped(ctx context.Context, cond string, by [2]string, before bool) (map[[2]string]*MapEdge, error) {
+// mapped asks for the edges of a period. What a summary leaves out is all that the
+// history's sums by minute do not have.
+func (a *asking) mapped(ctx context.Context, cond string, by [2]string, before, summary bool) (map[[2]string]*MapEdge, error) {
 	since, until := a.period(before)
-	x, err := a.ask(ctx, cond+" | stats conns, active, sum(bytes), sum(reverse.bytes), p95(rtt) by "+by[0]+", "+by[1]+", outcome", since, until)
+	aggs := "conns, active, sum(bytes), sum(reverse.bytes)"
+	if !summary {
+		aggs += ", p95(rtt)"
+	}
+	x, err := a.ask(ctx, cond+" | stats "+aggs+" by "+by[0]+", "+by[1]+", outcome", since, until)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +133,7 @@ func (a *asking) mapped(ctx context.Context, cond string, by [2]string, before b
 		if o := g.Key[2*n]; o.Present && o.Text != flow.OutcomeWords[flow.OutcomeOK] && o.Text != flow.OutcomeWords[flow.OutcomeUnknown] && g.Accs[0].N > 0 {
 			e.Failed[o.Text] += g.Accs[0].N
 		}
-		for i := range sums {
+		for i := range g.Accs[2:] {
 			sums[i].Merge(&g.Accs[2+i])
 		}
 	}

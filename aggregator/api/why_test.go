@@ -99,6 +99,17 @@ func TestWhyFindingsAndMap(t *testing.T) {
 	if e := m.Edges[0]; e.RTT95 == nil || *e.RTT95 < 390 || *e.RTT95 > 410 || e.Bytes == nil || *e.Bytes != 2000 || e.Reverse != nil {
 		t.Errorf("numbers: %+v", e)
 	}
+	// A summary has all but what needs each connection.
+	var brief Map
+	into(t, h.URL, "map", url.Values{"summary": {"true"}}, &brief)
+	if e := brief.Edges[0]; e.RTT95 != nil || e.Conns != 20 || e.Failed["refused"] != 15 || *e.Bytes != 2000 || !strings.Contains(strings.Join(brief.Notes, ";"), "a summary") {
+		t.Errorf("summary of the map: %+v %v", e, brief.Notes)
+	}
+	var short FindingsAnswer
+	into(t, h.URL, "findings", url.Values{"summary": {"true"}}, &short)
+	if d := cmp.Diff(f.Findings, short.Findings); d != "" || !strings.Contains(strings.Join(short.Notes, ";"), "a summary") {
+		t.Errorf("summary of the findings: %s %v", d, short.Notes)
+	}
 	recs := incident()
 	for i := range recs {
 		recs[i].SetDstNode("node-1")
@@ -129,6 +140,8 @@ func TestWhyFindingsAndMap(t *testing.T) {
 		"map?level=cluster":                 "use namespace, workload or pod",
 		"map?q=outcom=ok":                   `"near":"outcome"`,
 		"map?compare=maybe":                 "compare:",
+		"map?summary=1":                     "summary:",
+		"findings?summary=yes":              "summary:",
 		"findings?since=1h&until=2h":        "the range is empty",
 		"findings?since=1h&since=2h":        "since: it is given 2 times",
 		"why?src=a&dst=b%22)%20or%20(x%3D1": "", // a name is text and never a condition

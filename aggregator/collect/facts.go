@@ -21,7 +21,8 @@ type nodeFacts struct {
 	instance string
 	bornMs   int64 // first row of this instance
 	atMs     int64
-	heard    time.Time                // ours; when the newest row came
+	heard    time.Time // ours; when the newest row came
+	clock    clockOff
 	gapAt    time.Time                // ours; when it last said that it missed something
 	rows     map[string]ipfix.FactRow // by topic and key
 }
@@ -55,6 +56,7 @@ func (f *facts) take(row *ipfix.FactRow) bool {
 		return false
 	}
 	n.heard = time.Now()
+	n.clock.see(time.UnixMilli(row.AtMs), n.heard)
 	n.gap(row.Topic, row.Key, row.Value, n.heard)
 	n.rows[key] = *row
 	n.atMs = max(n.atMs, row.AtMs)
@@ -64,8 +66,9 @@ func (f *facts) take(row *ipfix.FactRow) bool {
 // NodeFacts is what one node said of itself last.
 type NodeFacts struct {
 	Observer, Instance string
-	At                 time.Time // of the newest row, by the node's clock
-	Heard              time.Time // when that came, by ours
+	At                 time.Time     // of the newest row, by the node's clock
+	Heard              time.Time     // when that came, by ours
+	ClockOff           time.Duration // how far its clock is ahead of ours; below 0 behind, or told late
 	Rows               []ipfix.FactRow
 }
 
@@ -87,7 +90,7 @@ func (c *Collector) FactsWhere(now time.Time, want func(*ipfix.FactRow) bool) []
 			delete(f.byNode, name)
 			continue
 		}
-		x := NodeFacts{Observer: name, Instance: n.instance, At: at, Heard: n.heard}
+		x := NodeFacts{Observer: name, Instance: n.instance, At: at, Heard: n.heard, ClockOff: n.clock.off()}
 		for k, r := range n.rows {
 			if n.atMs-r.AtMs > factsLive.Milliseconds() {
 				delete(n.rows, k)

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 )
 
 // EdgeKey is who calls whom, as EndName names them: "" where unknown.
@@ -45,13 +46,14 @@ type Pair struct{ Sent, Missing uint64 } // packets
 type Node struct {
 	Name       string
 	Silent     bool
-	SilentFor  string // in words
-	FillPct    int    // of conntrack; -1 unknown
-	FullIn     string // forecast in words, "" for none
-	FullInSecs int64  // 0 for none
-	Drops      uint64 // packets of new connections that found no room, within Within
-	EarlyDrops uint64 // entries that were thrown out to make room, within Within
-	Within     string // in words
+	SilentFor  string        // in words
+	FillPct    int           // of conntrack; -1 unknown
+	FullIn     string        // forecast in words, "" for none
+	FullInSecs int64         // 0 for none
+	Drops      uint64        // packets of new connections that found no room, within Within
+	EarlyDrops uint64        // entries that were thrown out to make room, within Within
+	Within     string        // in words
+	ClockOff   time.Duration // how far its clock is ahead of the aggregator's, 0 where they agree well enough
 }
 
 // Period is one of the two.
@@ -67,6 +69,7 @@ type Kind string
 // The kinds.
 const (
 	KindNodeSilent Kind = "node_silent"
+	KindClock      Kind = "clock"
 	KindConntrack  Kind = "conntrack"
 	KindFailing    Kind = "failing"
 	KindDenied     Kind = "denied"
@@ -76,7 +79,7 @@ const (
 	KindNew        Kind = "new"
 )
 
-var kinds = []Kind{KindNodeSilent, KindConntrack, KindFailing, KindDenied, KindLoss, KindRetrans, KindGone, KindNew}
+var kinds = []Kind{KindNodeSilent, KindClock, KindConntrack, KindFailing, KindDenied, KindLoss, KindRetrans, KindGone, KindNew}
 
 // Finding is one sentence that is also a query.
 type Finding struct {
@@ -170,6 +173,9 @@ func node(n *Node) (out []Finding) {
 	if n.Silent {
 		out = append(out, Finding{Kind: KindNodeSilent, Score: 1, Next: "weirctl check node " + n.Name, Text: fmt.Sprintf("node %s has sent nothing for %s", n.Name, n.SilentFor)})
 	}
+	if n.ClockOff != 0 {
+		out = append(out, clock(n))
+	}
 	soon := n.FullInSecs > 0 && n.FullInSecs <= soonFull
 	if n.FillPct >= nearFullPct || soon || n.Drops+n.EarlyDrops > 0 {
 		x := Finding{Kind: KindConntrack, Score: float64(n.FillPct), Next: "weirctl check node " + n.Name, Text: fmt.Sprintf("conntrack of node %s is filled to %d %%", n.Name, n.FillPct)}
@@ -188,6 +194,19 @@ func node(n *Node) (out []Finding) {
 		out = append(out, x)
 	}
 	return out
+}
+
+// clock says what a clock that is off does to what is shown.
+func clock(n *Node) Finding {
+	off, way, where := n.ClockOff, "ahead of", "late"
+	if off < 0 {
+		off, way, where = -off, "behind", "early"
+	}
+	d := off.Round(time.Second)
+	return Finding{
+		Kind: KindClock, Score: off.Seconds(), Next: "weirctl check node " + n.Name,
+		Text: fmt.Sprintf("clock of node %s is %v %s the aggregator's: what it tells stands %v too %s", n.Name, d, way, d, where),
+	}
 }
 
 func edge(k EdgeKey, e, was Edge, covered bool) (out []Finding) {

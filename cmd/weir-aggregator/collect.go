@@ -8,6 +8,7 @@ import (
 	"github.com/weirnet/weir/aggregator/api"
 	"github.com/weirnet/weir/aggregator/collect"
 	"github.com/weirnet/weir/exporter/coverage"
+	"github.com/weirnet/weir/internal/canary"
 	"github.com/weirnet/weir/internal/config"
 	"github.com/weirnet/weir/internal/obs"
 	"github.com/weirnet/weir/sinks/prom"
@@ -51,10 +52,18 @@ func nodeCoverage(c collector) api.Coverage {
 	for _, f := range c.Facts(now) {
 		nodes[f.Observer] = true
 		if t := coverage.FromFacts(f.Observer, f.Rows); len(t.Rows) > 0 {
-			tables = append(tables, api.NodeCoverage{Table: t, At: f.At})
+			tables = append(tables, api.NodeCoverage{Table: t, At: f.Heard, ClockMs: offMs(f.ClockOff)})
 		}
 	}
 	return api.NewCoverage(now, tables, len(nodes))
+}
+
+// offMs is how far a clock is off in ms, 0 within what clocks may differ.
+func offMs(d time.Duration) int64 {
+	if ms := d.Milliseconds(); ms > canary.ClockTolerance || ms < -canary.ClockTolerance {
+		return ms
+	}
+	return 0
 }
 
 // coverageMetrics counts classes of traffic by how they are seen.

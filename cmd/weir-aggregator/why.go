@@ -192,7 +192,7 @@ func nodes(c collector) func() []findings.Node {
 func nodesOf(c api.Coverage) (out []findings.Node) {
 	for i := range c.Tables {
 		t := &c.Tables[i]
-		n := findings.Node{Name: t.Node, Silent: t.Silent, SilentFor: c.Time.Sub(t.At).Round(time.Second).String(), FillPct: -1}
+		n := findings.Node{Name: t.Node, Silent: t.Silent, SilentFor: c.Time.Sub(t.At).Round(time.Second).String(), FillPct: -1, ClockOff: time.Duration(t.ClockMs) * time.Millisecond}
 		if x := tableOf(t); x != nil {
 			n.FillPct, n.Drops, n.EarlyDrops, n.Within = x.FillPct, x.Drops, x.EarlyDrops, x.Window.Round(time.Second).String()
 			if p := t.Pressure; p.FullInMs > 0 {

@@ -84,6 +84,13 @@ func checkServer(ctx context.Context, env *Env, c *client, output string, names 
 		if t.Silent {
 			fmt.Fprintf(env.Err, "%s has not told anything since %s: it may look otherwise now\n", clean(t.Node), t.At.UTC().Format(time.RFC3339))
 		}
+		if t.ClockMs != 0 {
+			way, off := "ahead of", time.Duration(t.ClockMs)*time.Millisecond
+			if off < 0 {
+				way, off = "behind", -off
+			}
+			fmt.Fprintf(env.Err, "the clock of %s is %v %s the aggregator's: set it (chrony, NTP), then restart the agent\n", clean(t.Node), off.Round(time.Second), way)
+		}
 		tables = append(tables, t.Table)
 	}
 	for _, n := range names {

@@ -17,7 +17,7 @@ npx vite build --logLevel error --outDir "$fresh/dist" --emptyOutDir
 diff -r "$fresh/dist" dist || { echo "dashboards/web/dist is not what the source builds: npm ci && npm run build there, and commit" >&2; exit 1; }
 cd "$here"
 npm ci --silent --no-audit --no-fund
-for b in ./cmd/weir-aggregator ./test/page/feed; do
+for b in ./cmd/weir-aggregator ./test/page/feed ./test/page/day; do
 	(cd ../.. && CGO_ENABLED=0 "$go" build -trimpath -o "$fresh/bin/" "$b")
 done
 WEIR_BIN=$fresh/bin node --test --test-concurrency=1 --test-reporter=spec ./*.test.mjs

@@ -40,8 +40,8 @@ export class World {
   dir = mkdtempSync(join(tmpdir(), "weir-page-"));
   children = new Set();
 
-  /** Starts an aggregator, and a feed with these flags. */
-  static async start({ feed = [], api = { auth: "none" }, tokens, manifests } = {}) {
+  /** Starts an aggregator, over the history that day makes with these flags, and a feed with those. */
+  static async start({ feed = [], api = { auth: "none" }, tokens, manifests, day } = {}) {
     const w = new World();
     w.api = await port();
     w.collect = await port();
@@ -68,6 +68,11 @@ export class World {
         ...(manifests ? { cluster: { manifests: join(w.dir, "manifests") } } : {}),
       }),
     );
+    if (day) {
+      w.made = w.run("day", ["-data-dir", join(w.dir, "data"), ...day]);
+      await w.made.gone;
+      if (w.made.exitCode !== 0) throw new Error(`day: ${w.made.log}`);
+    }
     await w.startAggregator();
     if (feed) await w.startFeed(feed);
     return w;
@@ -167,4 +172,23 @@ export async function look(world, path = "", options = {}) {
 export async function done(page) {
   assert.deepEqual(page.faults, []);
   await page.context().close();
+}
+
+/** Where on the map the pointer is told what fits. */
+export async function onMap(page, match) {
+  const box = await page.locator(".map canvas").boundingBox();
+  for (let y = 8; y < box.height; y += 14)
+    for (let x = 24; x < box.width; x += 40) {
+      await page.mouse.move(box.x + x, box.y + y);
+      if (!(await page.locator(".tip").count())) continue;
+      if (match.test(await page.innerText(".tip"))) return [box.x + x, box.y + y];
+    }
+  throw new Error(`the map has nothing that says ${match}`);
+}
+
+/** What the API says. */
+export async function answer(world, path, params) {
+  const r = await fetch(`${world.url}api/v1/${path}?${new URLSearchParams(params)}`, { headers: { Accept: "application/json" } });
+  if (!r.ok) throw new Error(`${path}: ${r.status} ${await r.text()}`);
+  return r.json();
 }

@@ -51,20 +51,27 @@ export function url(path: string, params: Params = {}): string {
 
 // The aggregator answers few questions of one caller at once (api.callerQueries, 4 by default).
 const atOnce = 3;
-let running = 0;
-const waiting: (() => void)[] = [];
 
-async function place<T>(f: () => Promise<T>): Promise<T> {
-  if (running >= atOnce) await new Promise<void>((go) => waiting.push(go));
-  else running++;
-  try {
-    return await f();
-  } finally {
-    const next = waiting.shift();
-    if (next) next();
-    else running--;
-  }
+/** Runs so many at once, the others in turn. */
+function lane(width: number): <T>(f: () => Promise<T>) => Promise<T> {
+  let running = 0;
+  const waiting: (() => void)[] = [];
+  return async (f) => {
+    if (running >= width) await new Promise<void>((go) => waiting.push(go));
+    else running++;
+    try {
+      return await f();
+    } finally {
+      const next = waiting.shift();
+      if (next) next();
+      else running--;
+    }
+  };
 }
+
+const place = lane(atOnce);
+/** Questions about long ranges go one after the other, so that two places are left for what a person does meanwhile. */
+const slowly = lane(1);
 
 /** Sends a request; a lost connection is noted and throws Failure 0. */
 export async function send(
@@ -108,8 +115,9 @@ function clockOf(r: Response, began: number): void {
 
 const retries = 6;
 
-/** Asks for JSON, in turn; a 429 waits and asks again. */
-export async function get<T>(path: string, params: Params, signal: AbortSignal): Promise<T> {
+/** Asks for JSON, in turn; a 429 waits and asks again. What may take long leaves room for others. */
+export async function get<T>(path: string, params: Params, signal: AbortSignal, long = false): Promise<T> {
+  if (long) return slowly(() => get<T>(path, params, signal));
   for (let i = 0; ; i++) {
     try {
       return await place(async () => {

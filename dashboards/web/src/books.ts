@@ -1,6 +1,7 @@
 // Sums over the books and the coverage tables. Pure.
 
-import type { Books, Coverage, Stage } from "./types";
+import { ago } from "./format";
+import type { Books, Coverage, NodeCoverage, Stage } from "./types";
 
 /** Everything that stands in the books: the aggregator's, its predecessors', the agents'. */
 export function allStages(b: Books): { owner: string; stage: Stage }[] {
@@ -45,4 +46,13 @@ export function seenShare(c: Coverage): { seen: number; all: number } {
   const each = tables[0]?.rows.length ?? 0;
   all += Math.max(0, c.nodes - tables.length) * each;
   return { seen, all };
+}
+
+/** The nodes whose clock is not the aggregator's, as the aggregator judges it. */
+export const clocksOff = (c: Coverage | undefined): NodeCoverage[] => (c?.tables ?? []).filter((t) => t.clock_ms);
+
+/** "10 min behind" */
+export function clockWords(t: NodeCoverage | undefined): string {
+  const ms = t?.clock_ms ?? 0;
+  return `${ago(Math.abs(ms))} ${ms < 0 ? "behind" : "ahead"}`;
 }

@@ -23,7 +23,15 @@ export function beginOf(notes: string[] | undefined): number {
   return 0;
 }
 
-export function series(r: Result, ghost: Result | undefined, s: Span, metric: "conns" | "bytes"): Series {
+/** from and ghostFrom are where answers begin that are not whole yet. */
+export function series(
+  r: Result,
+  ghost: Result | undefined,
+  s: Span,
+  metric: "conns" | "bytes",
+  from = 0,
+  ghostFrom = 0,
+): Series {
   const first = Math.floor(s.from / s.step) * s.step;
   const n = Math.max(1, Math.ceil((s.to - first) / s.step));
   const x = Array.from({ length: n }, (_, i) => first + i * s.step);
@@ -52,13 +60,13 @@ export function series(r: Result, ghost: Result | undefined, s: Span, metric: "c
   });
   if (ghost) fill(ghost, x, s.step, s.to - s.from, (i, get) => add(out.before, i, amount(get, metric)));
   else out.before.fill(null);
-  const begin = beginOf(r.notes);
+  const begin = Math.max(beginOf(r.notes), from);
   const beginBefore = beginOf(ghost?.notes);
   for (let i = 0; i < n; i++) {
     const at = x[i] as number;
     const end = at + s.step;
     if (end <= begin) for (const k of [out.now, out.failed, out.unanswered, out.denied]) k[i] = null;
-    if (end - (s.to - s.from) <= Math.max(begin, beginBefore)) out.before[i] = null;
+    if (end - (s.to - s.from) <= Math.max(beginOf(r.notes), beginBefore) || end <= ghostFrom) out.before[i] = null;
     // The steps at the ends of the range are shorter.
     const secs = (Math.min(end, s.to) - Math.max(at, s.from, begin < end ? begin : 0)) / 1000;
     for (const k of [out.now, out.failed, out.unanswered, out.denied, out.before])

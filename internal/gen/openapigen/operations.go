@@ -148,13 +148,17 @@ func aboutFlows() []operation {
 		},
 		{
 			method: "GET", path: "findings", id: "findings", summary: "What is otherwise than in the period before, of the same length, worst first",
-			params: []object{since, until}, answers: answer[api.FindingsAnswer](), fails: []int{404, 422},
+			params: []object{
+				parameter("summary", "leave out retransmits and losses, which the history's sums by minute do not have", object{{"type", "boolean"}, {"default", false}}), since, until,
+			},
+			answers: answer[api.FindingsAnswer](), fails: []int{404, 422},
 		},
 		{
 			method: "GET", path: "map", id: "map", summary: "Who talks to whom",
 			params: []object{
 				words("level", "what an end is", []string{"namespace", "workload", "pod"}, member{"default", "workload"}), condition,
-				parameter("compare", "with the period before, of the same length", object{{"type", "boolean"}, {"default", false}}), since, until,
+				parameter("compare", "with the period before, of the same length", object{{"type", "boolean"}, {"default", false}}),
+				parameter("summary", "leave out round trip times, which the history's sums by minute do not have", object{{"type", "boolean"}, {"default", false}}), since, until,
 			},
 			answers: answer[api.Map](), fails: []int{404, 422},
 		},

@@ -34,6 +34,8 @@ type options struct {
 	hostile  bool
 	outside  bool
 	silent   string // a node that stops telling
+	skewed   string // a node whose clock is off by skew
+	skew     time.Duration
 	last     time.Duration
 }
 
@@ -49,6 +51,8 @@ func main() {
 	flag.BoolVar(&o.hostile, "hostile", false, "with names that mean harm")
 	flag.BoolVar(&o.outside, "outside", false, "with ends outside the cluster that have no name, and nodes that probe pods")
 	flag.StringVar(&o.silent, "silent", "", "a node that falls silent at once")
+	flag.StringVar(&o.skewed, "skewed", "", "a node whose clock is off")
+	flag.DurationVar(&o.skew, "skew", 0, "by how much: below 0 it is behind")
 	flag.DurationVar(&o.last, "for", 0, "how long; 0 until it is ended")
 	flag.Parse()
 	if err := run(&o); err != nil {
@@ -99,6 +103,7 @@ func run(o *options) error {
 type agent struct {
 	name   string
 	sender *send.Sender
+	skew   time.Duration // of its clock
 }
 
 func newAgent(o *options, name string) (*agent, error) {
@@ -107,14 +112,17 @@ func newAgent(o *options, name string) (*agent, error) {
 	cfg.Instance = strconv.FormatInt(time.Now().UnixNano(), 16)
 	cfg.Queue = 1 << 20
 	a := &agent{name: name}
+	if name == o.skewed {
+		a.skew = o.skew
+	}
 	var err error
-	a.sender, err = send.New(cfg, send.Deps{Log: slog.New(slog.DiscardHandler), Book: ledger.NewBook(), Facts: func(string) []ipfix.FactRow { return facts() }})
+	a.sender, err = send.New(cfg, send.Deps{Log: slog.New(slog.DiscardHandler), Book: ledger.NewBook(), Facts: func(string) []ipfix.FactRow { return facts(time.Now().Add(a.skew)) }})
 	return a, err
 }
 
 // facts are what a healthy node says of itself.
-func facts() []ipfix.FactRow {
-	now := time.Now().UnixMilli()
+func facts(at time.Time) []ipfix.FactRow {
+	now := at.UnixMilli()
 	var out []ipfix.FactRow
 	for _, class := range []string{"same-node", "cross-node", "service", "host", "external"} {
 		for _, family := range []string{"v4", "v6"} {

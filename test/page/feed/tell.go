@@ -138,7 +138,7 @@ func (w *world) both(r *flow.Record, src, dst pod, outcome flow.Outcome) {
 		if dst.node == src.node {
 			refuse(&a, outcome)
 		}
-		w.agents[src.node].sender.Send(&a, route)
+		w.agents[src.node].send(&a, route)
 	}
 	if dst.node < 0 || dst.node == src.node {
 		return
@@ -147,7 +147,14 @@ func (w *world) both(r *flow.Record, src, dst pod, outcome flow.Outcome) {
 	b.SetObserver(w.nodeName(dst.node))
 	b.SetSeenBy(flow.SeenByDestination)
 	refuse(&b, outcome)
-	w.agents[dst.node].sender.Send(&b, route)
+	w.agents[dst.node].send(&b, route)
+}
+
+// send tells a record with the times of its node's clock.
+func (a *agent) send(r *flow.Record, route flow.Tuple) {
+	r.SetStart(r.Start + a.skew.Milliseconds())
+	r.SetEnd(r.End + a.skew.Milliseconds())
+	a.sender.Send(r, route)
 }
 
 // refuse adds what the server's node knows of a refusal.

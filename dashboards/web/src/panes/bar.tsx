@@ -1,9 +1,9 @@
 // The bar: the query, the range, what can be seen, whether the books balance.
 
 import { link, signedIn, signOut, skew } from "../api";
-import { lossOf, seenShare } from "../books";
+import { clocksOff, clockWords, lossOf, seenShare } from "../books";
 import { coverage, ledger } from "../data";
-import { ago, count, plain } from "../format";
+import { ago, count, plain, visible } from "../format";
 import { density, go, paused, setDensity, setTheme, state, theme } from "../state";
 import { second } from "../ui/age";
 import { Menu } from "../ui/menu";
@@ -94,11 +94,12 @@ function CoveragePill() {
   if (h.failure?.status === 403) return null;
   const s = c ? seenShare(c) : null;
   const silent = c?.tables?.filter((t) => t.silent).length ?? 0;
+  const off = clocksOff(c);
   const bad = s !== null && (s.seen < s.all || silent > 0);
   return (
     <button
       type="button"
-      class={`pill ${bad ? "warn" : ""}`}
+      class={`pill ${bad || off.length > 0 ? "warn" : ""}`}
       title={`${c?.summary ?? "what can be seen is not known yet"}\nwhich traffic can be seen at all, node by node`}
       onClick={() => go({ sheet: state.value.sheet === "coverage" ? "" : "coverage" })}
     >
@@ -111,6 +112,14 @@ function CoveragePill() {
             ? `${Math.floor((100 * s.seen) / Math.max(1, s.all))} %`
             : `${c.nodes} of ${c.nodes} nodes`}
       {silent > 0 && <span class="warn-text"> {silent} silent</span>}
+      {off.length > 0 && (
+        <span class="warn-text" title={off.map((t) => `${visible(t.node)}: ${clockWords(t)}`).join("\n")}>
+          {" "}
+          {off.length === 1
+            ? `clock of ${visible(off[0]?.node ?? "")} ${clockWords(off[0])}`
+            : `${off.length} clocks off`}
+        </span>
+      )}
     </button>
   );
 }
@@ -154,12 +163,17 @@ export function Notices() {
     );
   }
   const c = coverage.value.value;
-  const off = (c?.tables ?? []).filter((t) => Date.parse(t.at) - Date.parse(c?.time ?? t.at) > 5000);
+  const off = clocksOff(c);
   if (off.length > 0) {
     out.push(
       <p key="nodes" class="notice">
-        The clock of {off.map((t) => t.node).join(", ")} is ahead of the aggregator's: what it tells seems to come from
-        the future. <code>weirctl check node {off[0]?.node}</code>
+        The clock of{" "}
+        {off
+          .slice(0, 3)
+          .map((t) => `${visible(t.node)} is ${clockWords(t)}`)
+          .join(", of ")}
+        {off.length > 3 ? `, of ${off.length - 3} more nodes too` : ""}: the times of what such a node tells are its
+        own. <code>weirctl check node {visible(off[0]?.node ?? "")}</code>
       </p>,
     );
   }

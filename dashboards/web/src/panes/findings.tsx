@@ -11,12 +11,14 @@ import type { Finding } from "../types";
 import { copy, md } from "../ui/copy";
 import { Glyph } from "../ui/glyph";
 import { Name } from "../ui/name";
+import { Reach } from "../ui/reach";
 import { Failed, Loading } from "../ui/states";
 
 const tones: Record<string, Tone> = {
   failing: "failed",
   loss: "failed",
   node_silent: "failed",
+  clock: "unanswered",
   conntrack: "unanswered",
   denied: "denied",
   retransmits: "unanswered",
@@ -81,6 +83,7 @@ export function FindingsPane() {
         ) : (
           <Loading what="Comparing with the period before" />
         ))}
+      {v && <Reach of={h} />}
       {v?.calm && <Calm text={v.calm} />}
       {list.length > 0 && (
         <ol>

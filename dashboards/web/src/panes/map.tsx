@@ -6,6 +6,7 @@ import { group } from "../format";
 import { go, state } from "../state";
 import type { FlowMap } from "../types";
 import { Menu } from "../ui/menu";
+import { Reach } from "../ui/reach";
 import { Failed, Loading } from "../ui/states";
 import { Drawing, foldNoise } from "./drawing";
 
@@ -50,6 +51,7 @@ export function MapPane() {
           before / after
         </button>
         {compare && m && <Legend m={m} />}
+        <Reach of={h} />
         <span class="basis">
           {m && `${group(m.edges.length)}${m.more ? ` of ${group(m.edges.length + m.more)}` : ""} edges`}
         </span>

@@ -1,7 +1,7 @@
 // Pages of their own over the panes: what can be seen, whether the books balance, the keys.
 
 import { useRef } from "preact/hooks";
-import { allStages, lostOf, openOf } from "../books";
+import { allStages, clockWords, lostOf, openOf } from "../books";
 import { coverage, ledger } from "../data";
 import { ago, bytes, group, plain, visible } from "../format";
 import { equals } from "../query";
@@ -115,7 +115,8 @@ function Reasons({ tables }: { tables: NodeCoverage[] }) {
       .map((e) => ({ node: t.node, what: `evidence of ${e.name}: off`, why: e.why ?? "", remedy: e.remedy ?? "" })),
   ]);
   const silent = tables.filter((t) => t.silent);
-  if (rows.length === 0 && silent.length === 0)
+  const off = tables.filter((t) => t.clock_ms);
+  if (rows.length === 0 && silent.length === 0 && off.length === 0)
     return <p class="calm">Every class of traffic of every node is seen, with all kinds of evidence.</p>;
   return (
     <>
@@ -130,6 +131,14 @@ function Reasons({ tables }: { tables: NodeCoverage[] }) {
               <td>
                 <code>weirctl check node {visible(t.node)}</code>
               </td>
+            </tr>
+          ))}
+          {off.map((t) => (
+            <tr key={`clock ${t.node}`}>
+              <th scope="row">{visible(t.node)}</th>
+              <td>its clock is {clockWords(t)}</td>
+              <td>the times of what it tells are its own: they stand beside others' of another moment</td>
+              <td>set the clock (chrony, NTP), then restart the agent</td>
             </tr>
           ))}
           {rows.map((r) => (

@@ -11,6 +11,7 @@ import { groups } from "../stats";
 import { Age } from "../ui/age";
 import { copy } from "../ui/copy";
 import { Menu } from "../ui/menu";
+import { Reach } from "../ui/reach";
 
 export function TableTools() {
   const s = state.value;
@@ -143,9 +144,12 @@ function Basis() {
   const r = h.value;
   if (!r) return <span class="basis" />;
   return (
-    <span class="basis" title={(r.notes ?? []).map(visible).join("\n")}>
-      {plainRows.value && r.rows.length >= 1000 ? "newest 1,000, " : `${group(r.rows.length)} rows, `}
-      {plain(count(r.scanned.rows))} scanned, {Math.round(r.took_ns / 1e6)} ms, <Age of={h.at} /> old
-    </span>
+    <>
+      <Reach of={h} />
+      <span class="basis" title={(r.notes ?? []).map(visible).join("\n")}>
+        {plainRows.value && r.rows.length >= 1000 ? "newest 1,000, " : `${group(r.rows.length)} rows, `}
+        {plain(count(r.scanned.rows))} scanned, {Math.round(r.took_ns / 1e6)} ms, <Age of={h.at} /> old
+      </span>
+    </>
   );
 }

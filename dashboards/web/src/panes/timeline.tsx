@@ -8,6 +8,7 @@ import { absolute, bytes, clock, count, plain, rfc3339, tick, visible } from "..
 import { type Series, series } from "../series";
 import { go, select, span, state, within } from "../state";
 import type { Change } from "../types";
+import { Reach } from "../ui/reach";
 import { Failed } from "../ui/states";
 import { gutter, Lane, mark, right } from "./lane";
 
@@ -19,7 +20,8 @@ interface Brush {
 export function TimelinePane() {
   const s = useComputed(() => {
     const t = timeline.value;
-    return t.value ? series(t.value, ghost.value.value, span.peek(), state.value.metric) : null;
+    const g = ghost.value;
+    return t.value ? series(t.value, g.value, span.peek(), state.value.metric, t.from, g.from) : null;
   });
   const hover = useSignal<number | null>(null);
   const brush = useSignal<Brush | null>(null);
@@ -52,6 +54,7 @@ export function TimelinePane() {
       >
         {state.value.metric === "bytes" ? "bytes" : "conns"}
       </button>
+      <Reach of={h} />
       <span class="lane-name lane-failures">failures</span>
       <span class="lane-name lane-changes">changes</span>
       {data && (
