@@ -61,16 +61,21 @@ func Unnamed(side, s string) (cond string, ok bool) {
 		return side + ".net = " + quote(n) + " not has " + side + ".name", true
 	}
 	if k, ok := strings.CutPrefix(s, kindEnd); ok {
-		return side + ".kind = " + quote(k) + " not has " + side + ".ns not has " + side + ".name not has " + side + ".net", true
+		return side + ".kind = " + quote(k) + " " + noPart(side, "workload", "ns", "name", "net"), true
 	}
 	return "", false
+}
+
+// noPart asks for connections whose side has none of these fields.
+func noPart(side string, fields ...string) string {
+	return "not has " + side + "." + strings.Join(fields, " not has "+side+".")
 }
 
 // EndQuery gives the condition of a side of connections for what EndName names of a
 // workload, or of what is none.
 func EndQuery(side, s string) string {
 	if s == "" {
-		return "not has " + side + ".workload"
+		return noPart(side, "workload", "ns", "name", "net") + " not " + side + ".kind in (node, service, external)"
 	}
 	if cond, ok := Unnamed(side, s); ok {
 		return cond

@@ -16,6 +16,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/weirnet/weir/api/flow"
 )
 
 // EdgeKey is who calls whom, as EndName names them: "" where unknown.
@@ -88,6 +90,10 @@ type Finding struct {
 	Query string  `json:"query,omitempty"` // "" where no query shows it
 	Next  string  `json:"next,omitempty"`  // a command, where there is no query
 	Score float64 `json:"score"`           // within its kind
+	// Count is what Query counts in the range (of what is gone, in the period before):
+	// connections, of KindLoss packets that are missing, of KindRetrans segments that
+	// were sent again.
+	Count uint64 `json:"count,omitempty"`
 	// Src, Dst and Port are the edge that it is about, as EdgeKey names it; absent
 	// where it is about a node or a pair of nodes.
 	Src  string `json:"src,omitempty"`
@@ -117,6 +123,8 @@ const (
 	maxPerKind   = 8
 )
 
+const protoTCP = 6 // IANA's number
+
 // Compare says what of now is otherwise than it was before. covered says whether the
 // period before was seen at all: without it nothing is new or gone.
 func Compare(now, before *Period, covered bool, nodes []Node) Report {
@@ -130,7 +138,7 @@ func Compare(now, before *Period, covered bool, nodes []Node) Report {
 	if covered {
 		for k, e := range before.Edges {
 			if _, still := now.Edges[k]; !still && e.Conns >= goneBefore && e.Failed < e.Conns/2 {
-				all = append(all, Finding{Kind: KindGone, Src: k.Src, Dst: k.Dst, Port: k.Port, Score: float64(e.Conns), Query: k.query(), Text: fmt.Sprintf("%s is gone: it had %d connections in the period before", k, e.Conns)})
+				all = append(all, Finding{Kind: KindGone, Src: k.Src, Dst: k.Dst, Port: k.Port, Score: float64(e.Conns), Count: e.Conns, Query: k.query(), Text: fmt.Sprintf("%s is gone: it had %d connections in the period before", k, e.Conns)})
 			}
 		}
 	}
@@ -211,26 +219,26 @@ func clock(n *Node) Finding {
 
 func edge(k EdgeKey, e, was Edge, covered bool) (out []Finding) {
 	if covered && was.Conns == 0 && e.Conns > e.Failed+e.Denied {
-		out = append(out, Finding{Kind: KindNew, Score: float64(e.Conns), Query: k.query(), Text: fmt.Sprintf("%s is new: %d connections", k, e.Conns)})
+		out = append(out, Finding{Kind: KindNew, Score: float64(e.Conns), Count: e.Conns, Query: k.query(), Text: fmt.Sprintf("%s is new: %d connections", k, e.Conns)})
 	}
 	rate, old := share(e.Failed, e.Conns), share(was.Failed, was.Conns)
 	if e.Failed >= minFailed && rate >= minFailRate && rate >= worse*old {
 		out = append(out, Finding{
-			Kind: KindFailing, Score: rate * float64(e.Failed), Query: k.query() + " outcome != ok",
+			Kind: KindFailing, Score: rate * float64(e.Failed), Count: e.Failed, Query: k.query() + " outcome not in (ok, denied, unknown)",
 			Text: fmt.Sprintf("%s fails: %s %s%s", k, percent(rate), e.Worst, compared(old, was.Conns, covered)),
 		})
 	}
 	rate, old = share(e.Denied, e.Conns), share(was.Denied, was.Conns)
 	if e.Denied >= minFailed && rate >= minFailRate && rate >= worse*old {
 		out = append(out, Finding{
-			Kind: KindDenied, Score: rate * float64(e.Denied), Query: k.query() + " outcome = denied",
+			Kind: KindDenied, Score: rate * float64(e.Denied), Count: e.Denied, Query: k.query() + " outcome = denied",
 			Text: fmt.Sprintf("%s is denied: %s%s", k, percent(rate), compared(old, was.Conns, covered)),
 		})
 	}
 	rate, old = share(e.Retrans, e.Packets), share(was.Retrans, was.Packets)
 	if e.Retrans >= minRetrans && rate >= minRetraRate && rate >= worse*old {
 		out = append(out, Finding{
-			Kind: KindRetrans, Score: rate * float64(e.Retrans), Query: k.query() + " | stats sum(src.retransmits), sum(dst.retransmits) every 1m",
+			Kind: KindRetrans, Score: rate * float64(e.Retrans), Count: e.Retrans, Query: k.query() + " | stats sum(src.retransmits), sum(dst.retransmits) every 1m",
 			Text: fmt.Sprintf("%s sends again more than before: %s of its packets%s", k, percent(rate), compared(old, was.Packets, covered)),
 		})
 	}
@@ -251,8 +259,8 @@ func pair(k PairKey, p, was Pair) *Finding {
 		return nil
 	}
 	return &Finding{
-		Kind: KindLoss, Score: rate * float64(p.Missing),
-		Query: fmt.Sprintf("src.node = %s dst.node = %s | stats sum(loss.packets), sum(src.packets) every 1m", quote(k.Src), quote(k.Dst)),
+		Kind: KindLoss, Score: rate * float64(p.Missing), Count: p.Missing,
+		Query: fmt.Sprintf("has loss.packets src.node = %s dst.node = %s | stats sum(loss.packets), sum(src.packets) every 1m", quote(k.Src), quote(k.Dst)),
 		Text:  fmt.Sprintf("%s loses packets to %s: %s (%d of %d)%s", k.Src, k.Dst, percent(rate), p.Missing, p.Sent, compared(old, was.Sent, true)),
 	}
 }
@@ -294,8 +302,8 @@ func (k EdgeKey) String() string {
 	if k.Port != 0 {
 		s += ":" + strconv.Itoa(int(k.Port))
 	}
-	if k.Proto == 17 {
-		s += "/udp"
+	if k.Proto != 0 && k.Proto != protoTCP {
+		s += "/" + flow.ProtocolName(k.Proto)
 	}
 	return s
 }
@@ -305,8 +313,13 @@ func (k EdgeKey) query() string {
 	s := EndQuery("src", k.Src) + " " + EndQuery("dst", k.Dst)
 	if k.Port != 0 {
 		s += " dst.port = " + strconv.Itoa(int(k.Port))
+	} else {
+		s += " not has dst.port"
 	}
-	return s
+	if k.Proto == 0 {
+		return s + " not has proto"
+	}
+	return s + " proto = " + flow.ProtocolName(k.Proto)
 }
 
 func quote(s string) string {

@@ -57,7 +57,7 @@ func TestCompare(t *testing.T) {
 	if d := cmp.Diff(want, texts(got)); d != "" {
 		t.Error(d)
 	}
-	if got.Calm != "" || got.Findings[4].Query != `src.ns = shop src.workload = "Deployment/cart" dst.ns = shop dst.workload = "Deployment/pay" dst.port = 8443 outcome != ok` {
+	if got.Calm != "" || got.Findings[4].Query != `src.ns = shop src.workload = "Deployment/cart" dst.ns = shop dst.workload = "Deployment/pay" dst.port = 8443 proto = tcp outcome not in (ok, denied, unknown)` {
 		t.Errorf("%+v", got.Findings[2])
 	}
 	for range 20 {

@@ -1,5 +1,7 @@
 package flow
 
+import "strconv"
+
 // Alias is another name of a field, or of the first or last part of fields' names.
 type Alias struct{ Alias, Name string }
 
@@ -16,3 +18,13 @@ var Protocols = []struct {
 	Word   string
 	Number uint8
 }{{"tcp", 6}, {"udp", 17}, {"icmp", 1}, {"icmpv6", 58}, {"sctp", 132}, {"udplite", 136}, {"dccp", 33}, {"gre", 47}, {"esp", 50}}
+
+// ProtocolName gives the word of an IP protocol number, or the number.
+func ProtocolName(n uint8) string {
+	for _, p := range Protocols {
+		if p.Number == n {
+			return p.Word
+		}
+	}
+	return strconv.Itoa(int(n))
+}

@@ -141,17 +141,11 @@ func (s *simulation) print(x *api.Simulation) error {
 		}
 		to := withPort(g.Dst, port)
 		if g.Proto != 6 {
-			to += "/" + protoWord(g.Proto)
+			to += "/" + flow.ProtocolName(g.Proto)
 		}
 		t.add(g.Was, g.Becomes, strconv.FormatUint(g.Count, 10), g.Src, to, s.when(g.FirstMs), s.when(g.LastMs), g.Why)
 	}
 	return t.write(s.env.Out, s.output)
-}
-
-func protoWord(n uint8) string {
-	var r flow.Record
-	r.SetProto(n)
-	return proto(&r)
 }
 
 // footer says what was judged, and what was not and why.

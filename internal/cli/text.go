@@ -8,7 +8,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/weirnet/weir/api/flow"
-	"github.com/weirnet/weir/internal/selector"
 )
 
 // unsafeRune reports whether r could drive a terminal or reorder a line: C0 and C1
@@ -221,7 +220,7 @@ func rtt(us uint32) string {
 
 // proto is the protocol, for ICMP with type and code.
 func proto(r *flow.Record) string {
-	s := selector.ProtocolName(r.Proto)
+	s := flow.ProtocolName(r.Proto)
 	if r.Has.Has(flow.FICMP) {
 		s += " " + strconv.Itoa(int(r.ICMP>>8)) + "/" + strconv.Itoa(int(r.ICMP&0xff))
 	}

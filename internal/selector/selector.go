@@ -308,16 +308,6 @@ func serviceMatch(v string) (match, error) {
 	}, nonEmpty(v)
 }
 
-// ProtocolName gives the word of an IP protocol number, or the number.
-func ProtocolName(n uint8) string {
-	for _, p := range flow.Protocols {
-		if p.Number == n {
-			return p.Word
-		}
-	}
-	return strconv.Itoa(int(n))
-}
-
 func protoMatch(v string) (match, error) {
 	for _, p := range flow.Protocols {
 		if strings.EqualFold(p.Word, v) {

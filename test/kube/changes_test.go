@@ -16,13 +16,14 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/weirnet/weir/aggregator/api"
+	"github.com/weirnet/weir/internal/cluster"
 )
 
 // changing is a namespace in which things change, and an aggregator that is to tell of them.
 type changing struct {
 	*world
 	url  string
-	told map[uint64]bool // changes that were looked at
+	told map[cluster.ChangeID]bool // changes that were looked at
 }
 
 // testChanges makes every kind of change at the API server, and wants each once from the
@@ -31,7 +32,7 @@ func testChanges(t *testing.T, p *plane) {
 	t.Helper()
 	bin := buildDaemons(t)
 	ports := freePorts(t, 3)
-	c := &changing{world: &world{t, p.client()}, told: map[uint64]bool{}, url: fmt.Sprintf("http://127.0.0.1:%d/api/v1/changes?ns=bank", ports[1])}
+	c := &changing{world: &world{t, p.client()}, told: map[cluster.ChangeID]bool{}, url: fmt.Sprintf("http://127.0.0.1:%d/api/v1/changes?ns=bank", ports[1])}
 	ctx := t.Context()
 	if _, err := c.c.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "bank"}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)

@@ -43,7 +43,7 @@ describe("a cluster with an incident", () => {
     await page.waitForSelector(`${drawer} .cause`);
     await eventually("the cause", async () => /nobody listens on port 8443/i.test(await page.innerText(`${drawer} .cause >> nth=0`)));
     await page.waitForSelector(`${drawer} .evidence li`);
-    assert.match(params(page).get("q"), /dst\.port = 8443 outcome != ok/);
+    assert.match(params(page).get("q"), /dst\.port = 8443 proto = tcp outcome not in \(ok, denied, unknown\)/);
     await eventually("the table shows only these", async () => {
       const list = await texts(page, rows);
       return list.length > 0 && list.every((t) => /8443/.test(t) && /REFUSED/.test(t));
