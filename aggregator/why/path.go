@@ -55,7 +55,7 @@ func denied(f *Facts, m *mix) *Finding {
 	x := &Finding{
 		Cause: CauseDenied, Claim: fmt.Sprintf("%s denies %s -> %s", who, f.Src, f.Dst),
 		Evidence: []string{fmt.Sprintf("%s denied, evidence: %s", m.text(m.of(flow.OutcomeDenied)), evidence(r))},
-		Next:     fmt.Sprintf("weirctl query '%s %s outcome = denied | stats conns by egress.rule, ingress.rule'", f.SrcQuery, f.DstQuery),
+		Next:     command("%s %s outcome = denied | stats conns by egress.rule, ingress.rule", f.SrcQuery, f.DstQuery),
 	}
 	return addPolicyChanges(f, x)
 }
@@ -284,7 +284,7 @@ func pathLoss(f *Facts, m *mix) *Finding {
 	}
 	x := &Finding{
 		Cause: CausePathLoss, Claim: fmt.Sprintf("packets are lost between %s and %s", from, to),
-		Next: fmt.Sprintf("weirctl query '%s | stats sum(loss.packets), sum(src.packets) by src.node, dst.node every 1m'", pick),
+		Next: command("%s | stats sum(loss.packets), sum(src.packets) by src.node, dst.node every 1m", pick),
 	}
 	if l.missing > 0 {
 		x.Evidence = append(x.Evidence, fmt.Sprintf("%d of %d packets (%.1f %%) of %d connections left one node and did not reach the other", l.missing, l.sent, 100*float64(l.missing)/float64(l.sent), l.with))

@@ -67,7 +67,7 @@ func notSeen(f *Facts, m *mix) *Finding {
 	}
 	x := &Finding{
 		Cause: CauseNotSeen, Claim: fmt.Sprintf("no connection from %s to %s was seen between %s and %s", f.Src, f.Dst, clock(f.FromMs), clock(f.ToMs)),
-		Next: fmt.Sprintf("weirctl query '%s | stats conns by dst.workload, dst.name, dst.port, outcome | top 20' shows where it connects instead", f.SrcQuery),
+		Next: command("%s | stats conns by dst.workload, dst.name, dst.port, outcome | top 20", f.SrcQuery) + " shows where it connects instead",
 	}
 	for _, b := range f.Blind {
 		x.Evidence = append(x.Evidence, "not seen: "+b)

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/weirnet/weir/api/flow"
+	"github.com/weirnet/weir/api/query"
 	"github.com/weirnet/weir/internal/cluster"
 )
 
@@ -35,7 +36,7 @@ func nameMissing(f *Facts, m *mix) *Finding {
 		Evidence: []string{
 			fmt.Sprintf("%d DNS questions for it, last answer %s", len(f.DNS), first), "no connection followed",
 		},
-		Next: fmt.Sprintf("weirctl query '%s dns.query = %q'", f.SrcQuery, f.Name),
+		Next: command("%s dns.query = %q", f.SrcQuery, f.Name),
 	}
 }
 
@@ -256,4 +257,10 @@ func backlogFull(f *Facts, m *mix) *Finding {
 		return x
 	}
 	return nil
+}
+
+// command is the line of a shell that asks a query. Names that a query holds may come from
+// the network: none ends the word that it stands in.
+func command(format string, args ...any) string {
+	return "weirctl query " + query.ShellWord(fmt.Sprintf(format, args...))
 }

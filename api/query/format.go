@@ -169,3 +169,6 @@ func keyword(s string) bool {
 	}
 	return false
 }
+
+// ShellWord quotes a query as one word of a POSIX shell.
+func ShellWord(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }

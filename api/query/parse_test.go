@@ -1,6 +1,7 @@
 package query
 
 import (
+	"os/exec"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -33,6 +34,16 @@ func TestSix(t *testing.T) {
 		}
 		if d := cmp.Diff(q, again); d != "" {
 			t.Errorf("%q: %s", text, d)
+		}
+	}
+}
+
+// TestShellWord: whatever a query holds, a shell takes it as one word and runs none of it.
+func TestShellWord(t *testing.T) {
+	for _, q := range []string{"", "a = b", `name = "x'; exit 3 #"`, "'", "''", "a'b'c", "$(exit 3) `exit 3` \\ \n $HOME !! *"} {
+		out, err := exec.CommandContext(t.Context(), "sh", "-c", "printf %s "+ShellWord(q)).Output()
+		if err != nil || string(out) != q {
+			t.Errorf("%q comes to %q, %v", q, out, err)
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/weirnet/weir/aggregator/api"
 	explain "github.com/weirnet/weir/aggregator/why"
+	"github.com/weirnet/weir/api/query"
 	"github.com/weirnet/weir/internal/cluster"
 )
 
@@ -195,7 +196,7 @@ func (a *answer) printWhy(w *api.Why) error {
 		}
 		fmt.Fprintf(&b, "  all of the cluster: weirctl get changes --since %s --until %s\n", first.UTC().Format(time.RFC3339), w.Until.Format(time.RFC3339))
 	}
-	fmt.Fprintf(&b, "\nconnections: weirctl query %s --since %s --until %s\n", clean(shellQuote(w.Query)), w.Since.Format(time.RFC3339), w.Until.Format(time.RFC3339))
+	fmt.Fprintf(&b, "\nconnections: weirctl query %s --since %s --until %s\n", clean(query.ShellWord(w.Query)), w.Since.Format(time.RFC3339), w.Until.Format(time.RFC3339))
 	_, err := io.WriteString(a.env.Out, b.String())
 	return err
 }
@@ -262,9 +263,6 @@ func changeText(c *cluster.Change) string {
 	return clean(name + " " + c.What)
 }
 
-// shellQuote quotes a text for a POSIX shell.
-func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
-
 func findingsCommand(env *Env, c *client) *cobra.Command {
 	a := &answer{env: env, api: c}
 	cmd := &cobra.Command{
@@ -295,7 +293,7 @@ func (a *answer) findings(ctx context.Context) error {
 			b.WriteString(clean(f.Text) + "\n")
 			switch {
 			case f.Query != "":
-				b.WriteString("  weirctl query " + clean(shellQuote(f.Query)) + "\n")
+				b.WriteString("  weirctl query " + clean(query.ShellWord(f.Query)) + "\n")
 			case f.Next != "":
 				b.WriteString("  " + clean(f.Next) + "\n")
 			}

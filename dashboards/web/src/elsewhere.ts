@@ -9,7 +9,7 @@ import { chosenCols, lines, plainRows } from "./rows";
 import { parts, rangeFlags, span, state } from "./state";
 import { amount } from "./stats";
 import type { Result } from "./types";
-import { csv, download, md, say, shell } from "./ui/copy";
+import { code, csv, download, md, say, shell } from "./ui/copy";
 
 /** Rows that are copied as Markdown. */
 const most = 30;
@@ -23,7 +23,7 @@ export function cliText(): string {
 const line = (cells: string[]): string => `| ${cells.join(" | ")} |`;
 
 export function markdown(): string {
-  const out = [`\`${cliText()}\``, ""];
+  const out = [code(cliText()), ""];
   const r = table.value.value;
   if (plainRows.value) {
     const list = chosenCols.value;

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { ago, bytes, clock, count, duration, group, micros, parseDuration, percent, plain, visible } from "./format";
+import { code, shell } from "./ui/copy";
 
 test("numbers have at most three digits and their unit", () => {
   expect([0, 999, 1000, 1234, 12_340, 999_600, 5e9].map((v) => plain(bytes(v)))).toEqual([
@@ -43,4 +44,9 @@ test("a pile of marks is told, the marks of a script stay", () => {
   expect(visible(`z${"\u0335".repeat(5)}a`)).toBe("z\u0335\u0335\u0335\\u0335\\u0335a");
   expect(visible("e\u0301\u0323")).toBe("e\u0301\u0323");
   expect(visible("\u05e9\u05c1\u05b8")).toBe("\u05e9\u05c1\u05b8");
+});
+
+test("what is copied as a command or as code is just that", () => {
+  expect(shell("a'; reboot #")).toBe("'a'\\''; reboot #'");
+  expect([code("a"), code("a`b"), code("``")]).toEqual(["`a`", "`` a`b ``", "``` `` ```"]);
 });

@@ -5,7 +5,7 @@ import { equals } from "../query";
 import type { Held } from "../resource";
 import { filter, rangeFlags, state } from "../state";
 import type { Differences } from "../types";
-import { copy, md } from "../ui/copy";
+import { code, copy, md } from "../ui/copy";
 import { Failed, Loading } from "../ui/states";
 
 export function DifferencesView({ region, h }: { region: string; h: Held<Differences> }) {
@@ -55,7 +55,7 @@ export function DifferencesView({ region, h }: { region: string; h: Held<Differe
               onClick={() =>
                 void copy(
                   [
-                    `What is different in \`${region}\` (${rangeFlags(state.value.range)}):`,
+                    `What is different in ${code(region)} (${rangeFlags(state.value.range)}):`,
                     "",
                     ...d.differences.map((x) => `- ${md(x.text)}`),
                   ].join("\n"),

@@ -6,7 +6,7 @@ import { isWide, selectedTerm, shortEnd } from "../ends";
 import { absolute, clock, count, plain, visible } from "../format";
 import { go, rangeFlags, state } from "../state";
 import type { Why, WhyFinding } from "../types";
-import { copy, md, shell } from "../ui/copy";
+import { code, copy, md, shell } from "../ui/copy";
 import { Glyph, Outcome } from "../ui/glyph";
 import { Value } from "../ui/name";
 import { Failed, Loading } from "../ui/states";
@@ -164,8 +164,8 @@ function markdown(w: Why, cli: string): string {
   const out = [`**${md(w.src)} → ${md(w.dst)}${w.port ? `:${w.port}` : ""}**`, ""];
   for (const f of w.findings) {
     out.push(`- **${md(f.claim)}**`, ...f.evidence.map((e) => `  - ${md(e)}`));
-    if (f.next) out.push(`  - next: ${/^weirctl /.test(f.next) ? `\`${f.next}\`` : md(f.next)}`);
+    if (f.next) out.push(`  - next: ${/^weirctl /.test(f.next) ? code(f.next) : md(f.next)}`);
   }
-  out.push("", `\`${cli}\``);
+  out.push("", code(cli));
   return out.join("\n");
 }

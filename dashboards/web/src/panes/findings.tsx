@@ -8,7 +8,7 @@ import { badness } from "../layout";
 import { split } from "../query";
 import { go, select, state } from "../state";
 import type { Finding } from "../types";
-import { copy, md } from "../ui/copy";
+import { code, copy, md, shell } from "../ui/copy";
 import { Glyph } from "../ui/glyph";
 import { Name } from "../ui/name";
 import { Reach } from "../ui/reach";
@@ -156,6 +156,6 @@ const sentence = (s: string) => `${s.charAt(0).toUpperCase()}${s.slice(1)}.`;
 
 function asMarkdown(list: Finding[]): string {
   return list
-    .map((f) => `- ${md(f.text)}${f.query ? `  \n  \`weirctl query ${JSON.stringify(f.query)}\`` : ""}`)
+    .map((f) => `- ${md(f.text)}${f.query ? `  \n  ${code(`weirctl query ${shell(f.query)}`)}` : ""}`)
     .join("\n");
 }

@@ -37,6 +37,12 @@ export const shell = (s: string): string => (/^[\w./:=@%+,-]+$/.test(s) ? s : `'
 /** Text that Markdown takes literally. */
 export const md = (s: string): string => s.replace(/[\\`*_[\]<>|#]/g, (c) => `\\${c}`);
 
+/** Text as code in Markdown: in more backticks than it holds in a row. */
+export function code(s: string): string {
+  const fence = "`".repeat(1 + Math.max(0, ...(s.match(/`+/g) ?? []).map((x) => x.length)));
+  return fence === "`" ? `\`${s}\`` : `${fence} ${s} ${fence}`;
+}
+
 /** RFC 4180. A cell that a spreadsheet would run as a formula gets an apostrophe. */
 export function csv(columns: Pick<Column, "name">[], rows: Pick<Row, "values">[]): string {
   const cell = (v: Cell): string => {
