@@ -37,6 +37,7 @@ func main() {
 	}
 	log, err := obs.NewLogger(os.Stderr, cfg.Log)
 	if err == nil {
+		daemon.LimitMemory(log)
 		ctx, stop := daemon.Signals(context.Background())
 		err = start(ctx, cfg, log, cmd.Version)
 		stop()
