@@ -130,6 +130,12 @@ func TestWhyFindingsAndMap(t *testing.T) {
 	if got, want := strings.Join(texts, "; "), "outcome = refused: 100 % vs 0.00 %; dst.node = node-3: 100 % vs 12 %"; got != want {
 		t.Errorf("differences: %s", got)
 	}
+}
+
+// TestWrongQuestions: what cannot be answered is refused, and the place named.
+func TestWrongQuestions(t *testing.T) {
+	s, h := server(t, 8)
+	s.Limits, s.Engine = DefaultQueryLimits(), &memory{recs: incident()}
 	for path, want := range map[string]string{
 		"differences":                       "q: it names the region",
 		"why?src=cart":                      "dst: it names nothing",

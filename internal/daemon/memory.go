@@ -21,7 +21,7 @@ func LimitMemory(log *slog.Logger) int64 { return limitMemory(memlimit.FromCgrou
 
 func limitMemory(of memlimit.Provider, log *slog.Logger) int64 {
 	if s, ok := os.LookupEnv("GOMEMLIMIT"); ok {
-		log.Info("memory is limited by the environment", "GOMEMLIMIT", s)
+		log.Info("memory is limited by the environment", "gomemlimit", s)
 		return debug.SetMemoryLimit(-1)
 	}
 	max, err := of()

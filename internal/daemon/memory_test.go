@@ -32,7 +32,7 @@ func TestLimitMemory(t *testing.T) {
 		{"no cgroup", "", fails(memlimit.ErrNoCgroup), 0, math.MaxInt64, ""},
 		{"unreadable", "", fails(errors.New("permission denied")), 0, math.MaxInt64, "set GOMEMLIMIT"},
 		// The runtime read it at the start: here only that it is left alone.
-		{"by the environment", "1GiB", memlimit.Limit(4 << 30), math.MaxInt64, math.MaxInt64, "GOMEMLIMIT=1GiB"},
+		{"by the environment", "1GiB", memlimit.Limit(4 << 30), math.MaxInt64, math.MaxInt64, "gomemlimit=1GiB"},
 	} {
 		debug.SetMemoryLimit(math.MaxInt64)
 		if x.env != "" {
