@@ -332,21 +332,22 @@ func TestPeersFailAmidAList(t *testing.T) {
 	s, h := server(t, 8)
 	s.Limits, s.Engine = DefaultQueryLimits(), &rowsOf{n: 1000}
 	busy, bh := server(t, 8)
-	busy.Limits, busy.Engine, busy.aliveEvery = DefaultQueryLimits(), &rowsOf{n: 10, wait: 3 * time.Second}, 50*time.Millisecond
+	busy.Limits, busy.Engine, busy.aliveEvery = DefaultQueryLimits(), &rowsOf{n: 10, wait: 4 * time.Second}, 50*time.Millisecond
 	broken, brokenH := server(t, 8)
 	broken.Limits, broken.Engine = DefaultQueryLimits(), &failing{}
 	for _, c := range []struct {
 		name, want string
 		h          *httptest.Server
 		rows       int
+		patience   time.Duration
 	}{
-		{"dies", "its answer broke off after 128 rows, which are here: unexpected EOF", dying(t, 150), 1128},
-		{"hangs", "it sent nothing for 1s: is it hung, or cut off from here?", dying(t, 0), 1000},
-		{"fails", "it says: too many groups", brokenH, 1000},
-		{"busy", "", bh, 1010},
+		{"dies", "its answer broke off after 128 rows, which are here: unexpected EOF", dying(t, 150), 1128, time.Minute},
+		{"hangs", "it sent nothing for 1s: is it hung, or cut off from here?", dying(t, 0), 1000, 250 * time.Millisecond},
+		{"fails", "it says: too many groups", brokenH, 1000, time.Minute},
+		{"busy", "", bh, 1010, 500 * time.Millisecond},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s.Peers = []Peer{{Name: c.name, URL: c.h.URL, Client: c.h.Client(), Patience: 250 * time.Millisecond}}
+			s.Peers = []Peer{{Name: c.name, URL: c.h.URL, Client: c.h.Client(), Patience: c.patience}}
 			rows, tail := long(t, h.URL, "", 0)
 			if c.want == "" {
 				if len(rows) != c.rows || len(tail.Partial) > 0 {
