@@ -23,6 +23,12 @@ func Number(v any) (float64, bool) {
 
 // Format writes a number in a unit of Grafana's.
 func Format(v float64, unit string) string {
+	if what, ok := strings.CutPrefix(unit, "count:"); ok {
+		return strings.TrimSpace(scaled(v, 1000, "", "K", "M", "B")) + " " + what
+	}
+	if what, ok := strings.CutPrefix(unit, "suffix:"); ok {
+		return trim(v, 3) + " " + what
+	}
 	switch unit {
 	case "percentunit":
 		return trim(v*100, 3) + "%"

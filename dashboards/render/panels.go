@@ -9,6 +9,15 @@ import (
 	"time"
 )
 
+// Pixels of tables, legends and the text of axes; the style sheet of the page has the same.
+const (
+	tableHead  = 28 + 25 // title and names of columns
+	tableRow   = 25
+	moreLine   = 18 // tells of rows that have no room
+	legendLine = 15
+	charWidth  = 5.8
+)
+
 func drawStat(b *strings.Builder, f Frame, o *options) {
 	v, ok := Number(f.Rows[len(f.Rows)-1][len(f.Columns)-1])
 	if !ok {
@@ -32,7 +41,11 @@ func drawTable(b *strings.Builder, f Frame, o *options) {
 		fmt.Fprintf(b, "<th%s>%s</th>", right(f, i), esc(cmp.Or(o.fields[c].Name, c)))
 	}
 	b.WriteString("</tr>")
-	for _, r := range f.Rows {
+	rows := f.Rows
+	if len(rows) > (o.h-tableHead)/tableRow { // Grafana scrolls; no row is cut in two
+		rows = rows[:max(1, (o.h-tableHead-moreLine)/tableRow)]
+	}
+	for _, r := range rows {
 		b.WriteString("<tr>")
 		for i, v := range r {
 			x := o.fields[f.Columns[i]]
@@ -55,6 +68,9 @@ func drawTable(b *strings.Builder, f Frame, o *options) {
 		b.WriteString("</tr>")
 	}
 	b.WriteString("</table>")
+	if n := len(f.Rows) - len(rows); n > 0 {
+		fmt.Fprintf(b, "<div class=more>%d more below</div>", n)
+	}
 }
 
 // right is the class of a column of numbers.
@@ -122,17 +138,22 @@ func drawSeries(b *strings.Builder, p *Page, f Frame, o *options) {
 		most = max(most, sum)
 	}
 	slices.Sort(times)
-	c := &chart{p: p, o: o, b: b, l: 70, t: 8, w: float64(o.w) - 84, h: float64(o.h) - 30 - 8 - 20 - 48, max: most, colors: o.colors(names)}
+	legend := legendLine * legendLines(names, o.w-20)
+	c := &chart{p: p, o: o, b: b, t: 8, h: float64(o.h - 30 - 8 - 21 - legend), max: most, colors: o.colors(names)}
 	step := c.step(most / 4)
 	c.max = max(step, math.Ceil(most/step)*step)
-	fmt.Fprintf(b, "<svg width=%d height=%d>", o.w, o.h-30-46)
+	for v := 0.0; v <= c.max*1.0001; v += step {
+		c.l = max(c.l, 22+charWidth*float64(len([]rune(Format(v, o.unit)))))
+	}
+	c.w = float64(o.w) - c.l - 14
+	fmt.Fprintf(b, "<svg width=%d height=%d>", o.w, o.h-30-legend)
 	c.axes(step)
 	if o.bars {
 		c.bars(times, byTime, names)
 	} else {
 		c.lines(times, byTime, names)
 	}
-	b.WriteString("</svg><div class=legend>")
+	fmt.Fprintf(b, "</svg><div class=legend style='height:%dpx'>", legend)
 	for _, n := range names {
 		fmt.Fprintf(b, "<span><i style='background:%s'></i>%s</span> ", c.colors[n], esc(n))
 	}
@@ -143,15 +164,55 @@ func (c *chart) axes(step float64) {
 	for v := 0.0; v <= c.max*1.0001; v += step {
 		fmt.Fprintf(c.b, "<line x1=%.1f x2=%.1f y1=%.1f y2=%.1f stroke='#e5e7eb'/><text x=%.1f y=%.1f text-anchor=end>%s</text>", c.l, c.l+c.w, c.y(v), c.y(v), c.l-6, c.y(v)+3, esc(Format(v, c.o.unit)))
 	}
-	every := c.p.To.Sub(c.p.From) / 6
-	for i := range 7 {
-		at := c.p.From.Add(time.Duration(i) * every)
-		anchor := "middle"
-		if i == 6 {
-			anchor = "end"
+	every, layout := ticks(c.p.To.Sub(c.p.From), max(2, int(c.w/75)))
+	half := charWidth * float64(len(layout)) / 2
+	for at := c.p.From.Truncate(every); !at.After(c.p.To); at = at.Add(every) {
+		if at.Before(c.p.From) {
+			continue
 		}
-		fmt.Fprintf(c.b, "<text x=%.1f y=%.1f text-anchor=%s>%s</text>", c.x(at), c.t+c.h+14, anchor, at.UTC().Format("15:04"))
+		fmt.Fprintf(c.b, "<text x=%.1f y=%.1f text-anchor=middle>%s</text>", min(c.x(at), float64(c.o.w)-half-6), c.t+c.h+14, at.UTC().Format(layout))
 	}
+}
+
+// ticks gives the distance of an axis' times, of which so many have room, and how to write
+// them so that no two of a range look alike.
+func ticks(span time.Duration, room int) (every time.Duration, layout string) {
+	every = 24 * time.Hour
+	for _, d := range []time.Duration{
+		time.Second, 5 * time.Second, 10 * time.Second, 20 * time.Second, 30 * time.Second,
+		time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 20 * time.Minute, 30 * time.Minute,
+		time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour,
+	} {
+		if span/d <= time.Duration(room) {
+			every = d
+			break
+		}
+	}
+	for span/every > time.Duration(room) { // days
+		every += 24 * time.Hour
+	}
+	switch {
+	case every < time.Minute:
+		return every, "15:04:05"
+	case every >= 24*time.Hour:
+		return every, "01-02"
+	case span > 24*time.Hour:
+		return every, "01-02 15:04"
+	}
+	return every, "15:04"
+}
+
+// legendLines tells how many lines the names take below a chart, which shows three at most.
+func legendLines(names []string, width int) int {
+	lines, x := 1, 0.0
+	for _, n := range names {
+		w := 34 + 6.4*float64(len([]rune(n)))
+		if x > 0 && x+w > float64(width) {
+			lines, x = lines+1, 0
+		}
+		x += w
+	}
+	return min(lines, 3)
 }
 
 func (c *chart) bars(times []int64, rows map[int64]map[string]float64, names []string) {

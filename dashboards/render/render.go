@@ -41,8 +41,8 @@ h1{font-size:18px;font-weight:600}header{position:absolute;left:16px;right:16px;
 .vars{position:absolute;left:16px;top:50px;display:flex;gap:8px}.var{display:flex;border:1px solid #d5d8dc;border-radius:2px;background:#fff;font-size:12px;line-height:26px}.var b{font-weight:500;background:#f0f1f2;padding:0 8px;color:#4b5563}.var span{padding:0 8px}
 .panel{position:absolute;background:#fff;border:1px solid #dfe2e5;border-radius:2px;overflow:hidden}.panel>h2{font-size:13px;font-weight:500;padding:6px 10px 2px;white-space:nowrap;overflow:hidden;text-overflow:ellipsis}
 .stat{text-align:center;font-size:32px;line-height:1;font-weight:500;padding-top:10px}.none{color:#9ca3af;text-align:center;padding-top:24px}
-table{border-collapse:collapse;width:100%;font-size:12px;table-layout:fixed}th,td{padding:0 8px;height:25px;text-align:left;white-space:nowrap;overflow:hidden;text-overflow:ellipsis;border-bottom:1px solid #eceef0}th{font-weight:500;color:#3b6fb6}.n{text-align:right}.a{color:#9ca3af}
-.legend{position:absolute;left:10px;right:10px;bottom:5px;font-size:11px;line-height:15px;height:45px;overflow:hidden;color:#4b5563}.legend i{display:inline-block;width:12px;height:4px;border-radius:2px;margin:0 5px 2px 0;vertical-align:middle}.legend span{margin-right:14px;white-space:nowrap}
+table{border-collapse:collapse;width:100%;font-size:12px;table-layout:fixed}th,td{padding:0 8px;height:25px;text-align:left;white-space:nowrap;overflow:hidden;text-overflow:ellipsis;border-bottom:1px solid #eceef0}th{font-weight:500;color:#3b6fb6}.n{text-align:right}.more{position:absolute;left:0;right:0;bottom:0;height:18px;line-height:17px;font-size:11px;text-align:center;color:#9ca3af}
+.legend{position:absolute;left:10px;right:10px;bottom:5px;font-size:11px;line-height:15px;overflow:hidden;color:#4b5563}.legend i{display:inline-block;width:12px;height:4px;border-radius:2px;margin:0 5px 2px 0;vertical-align:middle}.legend span{margin-right:14px;white-space:nowrap}
 text{font-size:10px;fill:#6b7280;font-family:system-ui,"DejaVu Sans",sans-serif}`
 
 // HTML draws the page and tells its height in pixels.
