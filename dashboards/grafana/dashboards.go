@@ -51,8 +51,8 @@ func overview() Board {
 				Title: "Connections without success", Doc: "By what became of them. Denied is violet: the policy worked.", Kind: Bars, W: 12, H: 9,
 				Cond: Unsuccessful, Aggs: []string{"active"}, By: []string{"outcome"}, Unit: "short", Colors: outcomeColors,
 			},
-			{Title: "Edges that fail most", Doc: "Who fails to reach whom.", Kind: Table, W: 12, H: 10, Cond: Failed, Aggs: []string{"active"}, By: edge("dst.port", "outcome"), Most: 15},
-			{Title: "Largest edges", Doc: "Who sends most to whom; answered is what came back.", Kind: Table, W: 12, H: 10, Aggs: edgeAggs[:3], By: edge(), Most: 15},
+			{Title: "Edges that fail most", Doc: "Who fails to reach whom.", Kind: Table, W: 12, H: 9, Cond: Failed, Aggs: []string{"active"}, By: edge("dst.port", "outcome"), Most: 10},
+			{Title: "Largest edges", Doc: "Who sends most to whom; answered is what came back.", Kind: Table, W: 12, H: 9, Aggs: edgeAggs[:3], By: edge(), Most: 10},
 		},
 	}
 }
@@ -88,10 +88,10 @@ func edges() Board {
 		b.Panels = append(
 			b.Panels,
 			Panel{
-				Title: "Traffic, " + g.what, Doc: "Bytes a second, both directions; the largest six, and the rest as other.", Kind: Bars, W: 9, H: 10,
+				Title: "Traffic, " + g.what, Doc: "Bytes a second, both directions; the largest six, and the rest as other.", Kind: Bars, W: 9, H: 8,
 				Cond: g.cond, Aggs: []string{"sum(bytes)", "sum(reverse.bytes)"}, By: g.name, Most: 6, Unit: "binBps",
 			},
-			Panel{Title: "Edges, " + g.what, Doc: "The largest by bytes that the client sent; a dash where no socket was read.", Kind: Table, W: 15, H: 10, Cond: g.cond, Aggs: edgeAggs, By: g.by, Most: 50},
+			Panel{Title: "Edges, " + g.what, Doc: "The largest by bytes that the client sent; none where no socket was read.", Kind: Table, W: 15, H: 8, Cond: g.cond, Aggs: edgeAggs, By: g.by, Most: 50},
 		)
 	}
 	return b
@@ -111,12 +111,12 @@ func nodes() Board {
 				Cond: Failed, Aggs: []string{"active"}, By: []string{"dst.node"}, Most: 8, Unit: "short",
 			},
 			{
-				Title: "Packets lost between nodes", Doc: "What the client's node sent and the server's node did not get. Below zero: sent again.", Kind: Table, W: 12, H: 10, Most: 20,
+				Title: "Packets lost between nodes", Doc: "What the client's node sent and the server's node did not get. Below zero: sent again.", Kind: Table, W: 12, H: 13, Most: 20,
 				Cond: Cond{"has loss.packets has src.node has dst.node", "{loss.packets} IS NOT NULL AND " + both.SQL},
 				Aggs: []string{"sum(loss.packets)", "sum(src.packets)", "active"}, By: []string{"src.node", "dst.node"},
 			},
 			{
-				Title: "Retransmits and round trips between nodes", Doc: "From the clients' sockets.", Kind: Table, W: 12, H: 10, Most: 20,
+				Title: "Retransmits and round trips between nodes", Doc: "From the clients' sockets.", Kind: Table, W: 12, H: 13, Most: 20,
 				Cond: both, Aggs: []string{"sum(src.retransmits)", "p95(rtt)", "active"}, By: []string{"src.node", "dst.node"},
 			},
 		},
@@ -144,14 +144,14 @@ func policy() Board {
 				Title: "Connections by outcome", Doc: "What became of them; unknown while they last and nothing is proven.", Kind: Bars, W: 12, H: 9,
 				Aggs: []string{"active"}, By: []string{"outcome"}, Unit: "short", Colors: outcomeColors,
 			},
-			{Title: "Denied edges", Doc: "Who was kept from whom.", Kind: Table, W: 12, H: 10, Cond: Denied, Aggs: []string{"active"}, By: edge("dst.port"), Most: 20},
-			{Title: "Edges without a verdict", Doc: "The largest edges on which no policy had a say.", Kind: Table, W: 12, H: 10, Cond: Neither, Aggs: edgeAggs[:3], By: edge("dst.port"), Most: 20},
+			{Title: "Denied edges", Doc: "Who was kept from whom.", Kind: Table, W: 9, H: 8, Cond: Denied, Aggs: []string{"active"}, By: edge("dst.port"), Most: 20},
+			{Title: "Edges without a verdict", Doc: "The largest edges on which no policy had a say.", Kind: Table, W: 15, H: 8, Cond: Neither, Aggs: edgeAggs[:3], By: edge("dst.port"), Most: 20},
 			{
-				Title: "Ingress rules", Doc: "What each rule at the servers decided.", Kind: Table, W: 12, H: 9, Most: 30,
+				Title: "Ingress rules", Doc: "What each rule at the servers decided.", Kind: Table, W: 12, H: 7, Most: 30,
 				Cond: Cond{"has ingress.policy", "{ingress.policy} IS NOT NULL"}, Aggs: []string{"active", "sum(bytes)", "sum(reverse.bytes)"}, By: rule("ingress"),
 			},
 			{
-				Title: "Egress rules", Doc: "What each rule at the clients decided.", Kind: Table, W: 12, H: 9, Most: 30,
+				Title: "Egress rules", Doc: "What each rule at the clients decided.", Kind: Table, W: 12, H: 7, Most: 30,
 				Cond: Cond{"has egress.policy", "{egress.policy} IS NOT NULL"}, Aggs: []string{"active", "sum(bytes)", "sum(reverse.bytes)"}, By: rule("egress"),
 			},
 		},

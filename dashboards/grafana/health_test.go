@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -40,8 +41,8 @@ func freeAddrs(t *testing.T, n int) (out []string) {
 	return out
 }
 
-// run starts a program and ends it with the test.
-func run(t *testing.T, program string, args ...string) {
+// run starts a program; it ends with the test, or when what is returned is called.
+func run(t *testing.T, program string, args ...string) (stop func()) {
 	t.Helper()
 	cmd := exec.Command(program, args...)
 	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
@@ -52,14 +53,18 @@ func run(t *testing.T, program string, args ...string) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		_ = cmd.Wait()
 		log.Close()
+	})
+	t.Cleanup(func() {
+		stop()
 		if b, err := os.ReadFile(log.Name()); err == nil && t.Failed() {
 			t.Logf("%s:\n%s", filepath.Base(program), b[max(0, len(b)-4000):])
 		}
 	})
+	return stop
 }
 
 // troubled is an agent's /metrics as one in trouble has them: what a healthy pipeline does
@@ -78,9 +83,14 @@ func troubled(t *testing.T) string {
 	return strings.TrimPrefix(srv.URL, "http://")
 }
 
-// pipeline starts an aggregator, an agent that replays a recording, and a Prometheus that
-// scrapes both and an agent in trouble; it gives Prometheus' address.
-func pipeline(t *testing.T) string {
+// observed is a pipeline that a Prometheus scrapes, with an agent in trouble beside it.
+type observed struct {
+	prometheus, api   string // addresses
+	aggregator, agent func() // start it anew; the agent replays a recording
+}
+
+// pipeline starts an aggregator, an agent and Prometheus.
+func pipeline(t *testing.T) *observed {
 	t.Helper()
 	prom := testenv.NeedTool(t, "prometheus")
 	dir := t.TempDir()
@@ -99,7 +109,7 @@ func pipeline(t *testing.T) string {
 		}
 		return path
 	}
-	run(t, filepath.Join(dir, "weir-aggregator"), "--config", file("aggregator.yaml", fmt.Sprintf(`apiVersion: weir.dev/v1alpha1
+	aggregatorFile := file("aggregator.yaml", fmt.Sprintf(`apiVersion: weir.dev/v1alpha1
 kind: AggregatorConfig
 dataDir: %s/data
 collect: {tcp: %q, tls: ""}
@@ -108,8 +118,8 @@ api: {listen: %q, auth: none}
 metrics: {listen: %q}
 sinks:
 - {name: files, kind: jsonl, jsonl: {path: %s/flows.jsonl}}
-`, dir, collect, api, aggregator, dir)))
-	run(t, filepath.Join(dir, "weir-agent"), "--config", file("agent.yaml", fmt.Sprintf(`apiVersion: weir.dev/v1alpha1
+`, dir, collect, api, aggregator, dir))
+	agentFile := file("agent.yaml", fmt.Sprintf(`apiVersion: weir.dev/v1alpha1
 kind: AgentConfig
 nodeName: node-a
 observeOnly: true
@@ -117,13 +127,46 @@ replay: %s
 names: {source: none}
 send: {aggregators: [%q], transport: tcp}
 metrics: {listen: %q}
-`, filepath.Join("..", "..", "internal", "demo", "recorded", "node-a.ct.gz"), collect, agent)))
+`, filepath.Join("..", "..", "internal", "demo", "recorded", "node-a.ct.gz"), collect, agent))
 	run(t, prom, "--web.listen-address="+prometheusAddr, "--storage.tsdb.path="+filepath.Join(dir, "tsdb"), "--log.level=warn", "--config.file="+file("prometheus.yaml", fmt.Sprintf(`global: {scrape_interval: 1s}
 scrape_configs:
 - {job_name: weir-aggregator, static_configs: [{targets: [%q]}]}
 - {job_name: weir-agent, static_configs: [{targets: [%q, %q]}]}
 `, aggregator, agent, troubled(t))))
-	return prometheusAddr
+	anew := func(program, config string) func() {
+		stop := func() {}
+		return func() {
+			stop()
+			stop = run(t, filepath.Join(dir, program), "--config", config)
+		}
+	}
+	o := &observed{prometheusAddr, api, anew("weir-aggregator", aggregatorFile), anew("weir-agent", agentFile)}
+	o.aggregator()
+	o.agent()
+	return o
+}
+
+// used asks the API again and again, as people do, until the test ends.
+func (o *observed) used(t *testing.T) {
+	t.Helper()
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+o.api+"/api/v1/query?q="+url.QueryEscape("| stats active"), nil)
+			if err == nil {
+				if res, err := http.DefaultClient.Do(req); err == nil { // else it is starting anew
+					res.Body.Close()
+				}
+			}
+			select {
+			case <-stop:
+				return
+			case <-time.After(400 * time.Millisecond):
+			}
+		}
+	}()
+	t.Cleanup(func() { close(stop); <-done })
 }
 
 type sample struct {
@@ -164,39 +207,54 @@ var intervals = strings.NewReplacer("$__rate_interval", "4s", "$__range", "60s",
 
 // TestHealth asks a real Prometheus, which scrapes a real aggregator and agent, all that
 // the panels of the pipeline's health ask. Each expression has an answer, and what the
-// agent in trouble says is in it.
+// agent in trouble says is in it, and what the API and the history do.
 func TestHealth(t *testing.T) {
-	addr := pipeline(t)
+	o := pipeline(t)
+	addr := o.prometheus
+	o.used(t)
 	b := boards(t)[len(boards(t))-1]
 	deadline := time.Now().Add(3 * time.Minute)
+	wait := func(title, expr string, ok func([]sample) bool) {
+		t.Helper()
+		expr = intervals.Replace(expr)
+		for {
+			list, err := promQL(t.Context(), addr, "query", url.Values{"query": {expr}})
+			if err == nil && len(list) > 0 && ok(list) {
+				return
+			}
+			if time.Now().After(deadline) || err != nil && strings.Contains(err.Error(), "parse error") {
+				t.Fatalf("%s: %s: %v %v", title, expr, list, err)
+			}
+			time.Sleep(500 * time.Millisecond)
+		}
+	}
+	exprs := map[string]string{} // the first of a panel
 	for i := range b.code.Health {
-		for _, q := range b.file.Panels[i].Panel.Targets {
-			expr := intervals.Replace(q.(*prometheus.Dataquery).Expr)
-			for {
-				list, err := promQL(t.Context(), addr, "query", url.Values{"query": {expr}})
-				if err == nil && len(list) > 0 && finite(list) {
-					break
-				}
-				if time.Now().After(deadline) || err != nil && strings.Contains(err.Error(), "parse error") {
-					t.Fatalf("%s: %s: %v %v", b.code.Health[i].Title, expr, list, err)
-				}
-				time.Sleep(500 * time.Millisecond)
+		title := b.code.Health[i].Title
+		for k, q := range b.file.Panels[i].Panel.Targets {
+			expr := q.(*prometheus.Dataquery).Expr
+			wait(title, expr, finite)
+			if k == 0 {
+				exprs[title] = expr
 			}
 		}
 	}
+	positive := func(list []sample) bool { return value(list[0].Value[1]) > 0 }
+	wait("Queries", exprs["Queries"], positive)
+	wait("rows of the history", "weir_history_rows", positive)
+	o.aggregator() // as it ends, the history's rows go to the disk
+	wait("History on disk", exprs["History on disk"], positive)
 	for title, want := range map[string]float64{"Fullest conntrack table": 0.42, "Nodes that are silent": 2, "Sinks that fail": 1, "Broken hops": 1} {
-		for i := range b.code.Health {
-			if b.code.Health[i].Title != title {
-				continue
-			}
-			list, err := promQL(t.Context(), addr, "query", url.Values{"query": {intervals.Replace(b.code.Health[i].Targets[0].PromQL)}})
-			if err != nil || len(list) != 1 || value(list[0].Value[1]) != want {
-				t.Errorf("%s: %v %v, want %g", title, list, err, want)
-			}
+		list, err := promQL(t.Context(), addr, "query", url.Values{"query": {intervals.Replace(exprs[title])}})
+		if err != nil || len(list) != 1 || value(list[0].Value[1]) != want {
+			t.Errorf("%s: %v %v, want %g", title, list, err, want)
 		}
 	}
 	if *draw {
-		time.Sleep(100 * time.Second) // for something to be seen
+		for range 3 { // for something to be seen
+			o.agent()
+			time.Sleep(33 * time.Second)
+		}
 	}
 	drawHealth(t, addr, &b)
 }

@@ -118,7 +118,7 @@ func TestRules(t *testing.T) {
 				bad("no variable %s", name)
 			}
 		}
-		ids := map[uint32]bool{}
+		ids, titles := map[uint32]bool{}, map[string]bool{}
 		taken := map[[2]uint32]string{}
 		for i := range d.Panels {
 			p := d.Panels[i].Panel
@@ -134,9 +134,10 @@ func TestRules(t *testing.T) {
 					taken[[2]uint32{x, y}] = *p.Title
 				}
 			}
-			if p.Type != "table" && (p.FieldConfig.Defaults.Unit == nil || *p.FieldConfig.Defaults.Unit == "") {
-				bad("%s has no unit", *p.Title)
+			if titles[*p.Title] {
+				bad("two panels are called %s", *p.Title)
 			}
+			titles[*p.Title] = true
 			if len(p.Links) != 1 || !strings.HasPrefix(*p.Links[0].Url, "${weir}/?q=") {
 				bad("%s has no link to Weir's page", *p.Title)
 			}
