@@ -135,7 +135,7 @@ func full(t *testing.T, dir string, leave int64) (undo func()) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "filler")
-	n := int64(st.Bavail)*st.Bsize - leave
+	n := int64(st.Bavail)*int64(st.Bsize) - leave //nolint:unconvert // 32 bits where words have as many
 	if err := os.WriteFile(path, make([]byte, n), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ func asks(b *testing.B, s *store.Store, text string, length time.Duration, viewe
 	if err != nil {
 		b.Fatal(err)
 	}
-	until := int64(flowtest.HistoryStart + s.Size().Rows*1000/flowtest.HistoryRate)
+	until := int64(flowtest.HistoryStart) + int64(s.Size().Rows)*1000/flowtest.HistoryRate
 	ask := func() {
 		req := &Request{Query: q, Since: until - length.Milliseconds(), Until: until}
 		if _, _, err := Stats(b.Context(), s, req); err != nil {

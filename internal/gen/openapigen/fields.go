@@ -57,7 +57,7 @@ func (s *schemas) field(f *flow.Field, words []string) (object, error) {
 	case flow.TypeU16:
 		return integer("int32", zero, member{"maximum", 65535}), nil
 	case flow.TypeU32:
-		return integer("int64", zero, member{"maximum", 1<<32 - 1}), nil
+		return integer("int64", zero, member{"maximum", int64(1<<32 - 1)}), nil
 	case flow.TypeU64:
 		if f.Unit == "" {
 			return object{{"type", "string"}, {"pattern", "^[0-9a-f]{16}$"}}, nil
