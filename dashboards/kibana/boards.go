@@ -69,9 +69,9 @@ func overview() Board {
 			{"to external", outside, Bytes},
 		}},
 		{ID: "weir-overview-bytes", Title: "Traffic by client's namespace", Doc: "Bytes of both directions; a record counts where it ends.", Kind: Time, W: 24, H: 14, By: []flow.FieldID{flow.FSrcNS}, Most: []int{12}, Metric: Bytes},
-		{ID: "weir-overview-failed", Title: "Connections that failed", Doc: "By what became of them; what a policy stopped is not among them.", Kind: Time, W: 24, H: 14, Clause: isFailed, By: []flow.FieldID{flow.FOutcome}, Most: []int{9}, Metric: Connections, Colors: outcomeColors},
+		{ID: "weir-overview-failed", Title: "Connections that failed", Doc: "By what became of them; what a policy stopped is not among them.", Kind: Time, W: 24, H: 14, Clause: isFailed, By: []flow.FieldID{flow.FOutcome}, Most: []int{9}, Metric: Connections, Colors: outcomeColors, Only: failed},
 		{ID: "weir-overview-talkers", Title: "Who moves most", Doc: "Client workloads, to pods and out of the cluster.", Kind: Bars, W: 24, H: 16, By: []flow.FieldID{flow.FSrcWorkload, flow.FDstKind}, Most: []int{12, 6}, Metric: Bytes},
-		{ID: "weir-overview-worst", Title: "Servers whose connections fail", Doc: "By outcome.", Kind: Bars, W: 24, H: 16, Clause: isFailed, By: []flow.FieldID{flow.FDstWorkload, flow.FOutcome}, Most: []int{12, 9}, Metric: Connections, Colors: outcomeColors},
+		{ID: "weir-overview-worst", Title: "Servers whose connections fail", Doc: "By outcome.", Kind: Bars, W: 24, H: 16, Clause: isFailed, By: []flow.FieldID{flow.FDstWorkload, flow.FOutcome}, Most: []int{12, 9}, Metric: Connections, Colors: outcomeColors, Only: failed},
 	}}
 }
 
@@ -94,7 +94,7 @@ func nodes() Board {
 	return Board{ID: "weir-nodes", Title: "Weir / Nodes", Doc: "What moves between nodes.", Panels: []Panel{
 		{ID: "weir-nodes-time", Title: "Traffic by client's node", Doc: "Bytes of both directions.", Kind: Time, W: 48, H: 12, By: []flow.FieldID{flow.FSrcNode}, Most: []int{12}, Metric: Bytes},
 		{ID: "weir-nodes-pairs", Title: "Between nodes", Doc: "Client's node and server's node.", Kind: Heat, W: 24, H: 18, By: []flow.FieldID{flow.FSrcNode, flow.FDstNode}, Most: []int{40, 40}, Metric: Bytes},
-		{ID: "weir-nodes-failed", Title: "Failed connections by server's node", Doc: "One node that stands out is that node's trouble; all alike are the servers'.", Kind: Bars, W: 24, H: 18, Clause: isFailed, By: []flow.FieldID{flow.FDstNode, flow.FOutcome}, Most: []int{20, 9}, Metric: Connections, Colors: outcomeColors},
+		{ID: "weir-nodes-failed", Title: "Failed connections by server's node", Doc: "One node that stands out is that node's trouble; all alike are the servers'.", Kind: Bars, W: 24, H: 18, Clause: isFailed, By: []flow.FieldID{flow.FDstNode, flow.FOutcome}, Most: []int{20, 9}, Metric: Connections, Colors: outcomeColors, Only: failed},
 	}}
 }
 

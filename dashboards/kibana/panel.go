@@ -3,6 +3,7 @@ package kibana
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/weirnet/weir/api/flow"
@@ -28,12 +29,18 @@ type Metric struct {
 	Name   string
 	Fields []string // names in documents; their sum
 	Format string   // of d3
+	Unit   string   // behind it
+}
+
+// label is how Vega writes the metric's values on an axis.
+func (m Metric) label() string {
+	return fmt.Sprintf("format(datum.value, '%s') + '%s'", m.Format, m.Unit)
 }
 
 // What is added up.
 var (
-	Connections = Metric{"connections", []string{mapping.Connections}, ",d"}
-	Bytes       = Metric{"bytes", []string{mapping.Name(flow.FBytesDelta), mapping.Name(flow.FRevBytesDelta)}, ".3s"}
+	Connections = Metric{"connections", []string{mapping.Connections}, ",d", ""}
+	Bytes       = Metric{"bytes", []string{mapping.Name(flow.FBytesDelta), mapping.Name(flow.FRevBytesDelta)}, ".3~s", "B"}
 )
 
 // Clause is a condition of a panel, in the query language for people and links, and as the
@@ -60,6 +67,7 @@ type Panel struct {
 	Most   []int // of each of By
 	Metric Metric
 	Colors map[string]string
+	Only   []string // of Colors: what the clause leaves; nil for all
 	W, H   int // of 48 columns, and rows
 }
 
@@ -168,7 +176,7 @@ func (p *Panel) Spec(index, weir string) map[string]any {
 		bucket, keys = "datum.span", []string{"datum.second"}
 	}
 	calc(p.link(weir, bucket, keys...), "weir")
-	amount := object{"field": "value", "type": "quantitative", "title": p.Metric.Name, "axis": object{"format": p.Metric.Format, "tickCount": 5}}
+	amount := object{"field": "value", "type": "quantitative", "title": p.Metric.Name, "axis": object{"labelExpr": p.Metric.label(), "tickCount": 5}}
 	enc := object{"href": object{"field": "weir"}}
 	switch p.Kind {
 	case Time:
@@ -187,7 +195,7 @@ func (p *Panel) Spec(index, weir string) map[string]any {
 		spec["mark"] = object{"type": "rect", "tooltip": true}
 		enc["y"] = object{"field": "first", "type": "nominal", "title": p.By[0].String(), "axis": object{"labelLimit": 170}}
 		enc["x"] = object{"field": "second", "type": "nominal", "title": p.By[1].String(), "axis": object{"labelAngle": -35, "labelLimit": 110}}
-		enc["color"] = object{"field": "value", "type": "quantitative", "title": p.Metric.Name, "scale": object{"scheme": "blues"}, "legend": object{"format": p.Metric.Format}}
+		enc["color"] = object{"field": "value", "type": "quantitative", "title": p.Metric.Name, "scale": object{"scheme": "blues"}, "legend": object{"labelExpr": p.Metric.label()}}
 	}
 	spec["transform"], spec["encoding"] = transform, enc
 	return spec
@@ -206,6 +214,9 @@ func (p *Panel) color(field string, by int) object {
 	if p.Colors != nil {
 		var domain, rng []string
 		for _, k := range sortedKeys(p.Colors) {
+			if p.Only != nil && !slices.Contains(p.Only, k) {
+				continue
+			}
 			domain, rng = append(domain, k), append(rng, p.Colors[k])
 		}
 		c["scale"] = object{"domain": domain, "range": rng}
@@ -232,7 +243,7 @@ func (p *Panel) tiles(index, weir string) object {
 	}
 	spec["transform"] = append(
 		transform, object{"fold": names, "as": []string{"name", "value"}}, object{"calculate": links, "as": "weir"},
-		object{"calculate": "(" + bytes + ") ? format(datum.value, '.3s') + 'B' : format(datum.value, ',d')", "as": "text"},
+		object{"calculate": "(" + bytes + ") ? format(datum.value, '.3~s') + 'B' : format(datum.value, ',d')", "as": "text"},
 	)
 	x := object{"field": "name", "type": "nominal", "sort": names, "axis": nil}
 	spec["encoding"] = object{"x": x, "href": object{"field": "weir"}}
