@@ -26,14 +26,15 @@ const askAgainMs = 1000 // after which the kernel is asked again for the entry o
 
 // due tells whether an attempt has waited long enough for an export of its connection.
 // Where the kernel has no entry, no export will come: that of a denied SYN was never
-// confirmed, and that of a rejected one died with the RST and was told at once. A SYN that
-// was sent again already need not be waited for.
+// confirmed, and that of a rejected one died with the RST and was told at once. A denied SYN
+// that was sent again already need not be waited for; one that no rule is known to have
+// denied must be, as the kernel may hold the word of a denial back for a second.
 func (j *Joiner) due(nowMs int64, a *attempt) bool {
 	waited := nowMs - a.firstMs
 	if waited >= j.cfg.HoldMs {
 		return true
 	}
-	soon := waited < j.cfg.SoonMs && a.retransmits == 0
+	soon := waited < j.cfg.SoonMs && (a.retransmits == 0 || a.denied == 0)
 	if soon || j.cfg.Exists == nil || a.denied == 0 && a.tries == 0 && a.rejected == 0 || nowMs-a.askedMs < askAgainMs {
 		return false
 	}

@@ -8,12 +8,13 @@ import (
 )
 
 // TestSoon: what has no entry in the kernel is told after the time of a repeated SYN, or at
-// once where one was seen; what has one, or where the kernel cannot be asked, waits for the export of its connection.
+// once where that of a denied one was seen; what has one, or where the kernel cannot be asked, waits for the export of its connection.
 // ICMP errors never make a record.
 func TestSoon(t *testing.T) {
 	denial := Observation{Kind: Denial, Tuple: tuple(v4client, v4pod, 6), Action: flow.RuleActionDrop, Rule: "web"}
 	attempt := Observation{Kind: Attempt, Tuple: tuple(v4client, v4vip, 6)}
 	again := Observation{Kind: Attempt, Tuple: tuple(v4client, v4vip, 6), Retransmits: 1}
+	repeated := Observation{Kind: Attempt, Tuple: tuple(v4client, v4pod, 6), Retransmits: 1}
 	reject := Observation{Kind: Reject, Tuple: tuple(v4client, v4pod, 6)}
 	icmp := Observation{Kind: Error, Tuple: tuple(v4client, v4pod, 17), Means: flow.OutcomeRefused}
 	for _, c := range []struct {
@@ -30,6 +31,7 @@ func TestSoon(t *testing.T) {
 		{"a denial with an entry", []Observation{denial}, true, true, "", 1},
 		{"nobody knows", []Observation{attempt}, false, false, "", 1},
 		{"a SYN sent again", []Observation{again}, false, true, "attempt", 1},
+		{"a denied SYN sent again", []Observation{denial, repeated}, false, true, "denied", 2},
 		{"hearsay", []Observation{icmp}, false, true, "", 0},
 	} {
 		asked := 0
@@ -38,7 +40,7 @@ func TestSoon(t *testing.T) {
 			b.see(0, o)
 		}
 		b.expire(1400)
-		if early := len(b.out) > 0; early != (c.name == "a SYN sent again") {
+		if early := len(b.out) > 0; early != (c.name == "a denied SYN sent again") {
 			t.Errorf("%s: told early: %q", c.name, b.out)
 		}
 		b.expire(1500)
