@@ -204,8 +204,9 @@ describe("a long range with records of the last hours", () => {
   after(() => world.stop());
 
   test("adds the slices of its timeline up to what one answer says", async () => {
-    const until = new Date(Date.now() - 60_000).toISOString();
-    const since = new Date(Date.now() - 86_460_000).toISOString();
+    const now = Date.now();
+    const until = new Date(now - 60_000).toISOString();
+    const since = new Date(now - 86_460_000).toISOString();
     const page = await look(world, "?since=5m");
     const slices = [];
     page.on("response", (r) => {
