@@ -68,7 +68,7 @@ type Panel struct {
 	Metric Metric
 	Colors map[string]string
 	Only   []string // of Colors: what the clause leaves; nil for all
-	W, H   int // of 48 columns, and rows
+	W, H   int      // of 48 columns, and rows
 }
 
 // canary marks the probe's own connections, which are no traffic.
