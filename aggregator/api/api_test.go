@@ -206,6 +206,45 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// TestMethods: a path that is asked by another method says which it takes, and a HEAD of a
+// stream waits for nothing.
+func TestMethods(t *testing.T) {
+	s, _ := server(t, 8)
+	s.MaxClients = 1
+	h := httptest.NewServer(s.Handler()) // HEAD is not described: it is GET's without the body
+	defer h.Close()
+	for _, c := range []struct {
+		method, path string
+		code         int
+		allow        string
+	}{
+		{http.MethodGet, "simulate", http.StatusMethodNotAllowed, "POST"},
+		{http.MethodPost, "map", http.StatusMethodNotAllowed, "GET"},
+		{http.MethodOptions, "version", http.StatusMethodNotAllowed, "GET"},
+		{http.MethodDelete, "query", http.StatusMethodNotAllowed, "GET, POST"},
+		{http.MethodPost, "nothing", http.StatusNotFound, ""},
+		{http.MethodHead, "version", http.StatusOK, ""},
+		{http.MethodHead, "flows?follow=true", http.StatusOK, ""},
+		{http.MethodHead, "flows?follow=true", http.StatusOK, ""},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), c.method, h.URL+prefix+c.path, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if got := res.Header.Get("Allow"); res.StatusCode != c.code || got != c.allow {
+			t.Errorf("%s %s: %d, Allow %q; want %d, %q", c.method, c.path, res.StatusCode, got, c.code, c.allow)
+		}
+	}
+	if n := s.clients.Load(); n != 0 {
+		t.Errorf("%d streams are open", n)
+	}
+}
+
 func TestAuth(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "tokens")
 	if err := os.WriteFile(file, []byte("# people\n0123456789abcdef-one\n"), 0o600); err != nil {

@@ -181,6 +181,15 @@ func (s *Server) flows(w http.ResponseWriter, r *http.Request) {
 	}
 	c := callerOf(r)
 	q.visible = c.Visible()
+	sse := strings.Contains(r.Header.Get("Accept"), "text/event-stream")
+	if sse {
+		w.Header().Set("Content-Type", "text/event-stream")
+	} else {
+		w.Header().Set("Content-Type", "application/x-ndjson")
+	}
+	if r.Method == http.MethodHead {
+		return // there is nothing to wait for
+	}
 	u := s.usage.of(c.Name, s.Caller, time.Now())
 	if u == nil || !take(&u.streams, s.Caller.Streams) {
 		s.Stats.StreamsRefused.Add(1)
@@ -194,12 +203,7 @@ func (s *Server) flows(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.clients.Add(-1)
-	st := &stream{w: w, rc: http.NewResponseController(w), sse: strings.Contains(r.Header.Get("Accept"), "text/event-stream")}
-	if st.sse {
-		w.Header().Set("Content-Type", "text/event-stream")
-	} else {
-		w.Header().Set("Content-Type", "application/x-ndjson")
-	}
+	st := &stream{w: w, rc: http.NewResponseController(w), sse: sse}
 	_ = st.rc.SetReadDeadline(time.Time{})
 	s.pump(r, st, q)
 	s.Stats.Sent.Add(st.sent)

@@ -168,12 +168,14 @@ func (s *Server) Handler() http.Handler {
 	}
 	mux := http.NewServeMux()
 	var paths []string
+	methods := map[string][]string{}
 	for _, x := range s.routes() {
 		h := x.checked()
 		if x.whole {
 			h = wholeCluster(h)
 		}
 		mux.HandleFunc(x.method+" "+prefix+x.path, h)
+		methods[prefix+x.path] = append(methods[prefix+x.path], x.method)
 		if !slices.Contains(paths, x.path) {
 			paths = append(paths, x.path)
 		}
@@ -184,6 +186,11 @@ func (s *Server) Handler() http.Handler {
 		s.Log.Error("the page is not served", "error", err)
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if m := methods[r.URL.Path]; m != nil {
+			w.Header().Set("Allow", strings.Join(m, ", "))
+			fail(w, http.StatusMethodNotAllowed, fmt.Sprintf("%s takes %s, not %s", r.URL.Path, strings.Join(m, " and "), r.Method))
+			return
+		}
 		fail(w, http.StatusNotFound, fmt.Sprintf("nothing at %s %s: the API is below %s: %s", r.Method, r.URL.Path, prefix, strings.Join(paths, ", ")))
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -143,7 +143,7 @@ func Compare(now, before *Period, covered bool, nodes []Node) Report {
 		}
 	}
 	for k, p := range now.Pairs {
-		if x := pair(k, p, before.Pairs[k]); x != nil {
+		if x := pair(k, p, before.Pairs[k], covered); x != nil {
 			all = append(all, *x)
 		}
 	}
@@ -239,7 +239,7 @@ func edge(k EdgeKey, e, was Edge, covered bool) (out []Finding) {
 	if e.Retrans >= minRetrans && rate >= minRetraRate && rate >= worse*old {
 		out = append(out, Finding{
 			Kind: KindRetrans, Score: rate * float64(e.Retrans), Count: e.Retrans, Query: k.query() + " | stats sum(src.retransmits), sum(dst.retransmits) every 1m",
-			Text: fmt.Sprintf("%s sends again more than before: %s of its packets%s", k, percent(rate), compared(old, was.Packets, covered)),
+			Text: fmt.Sprintf("%s sends packets again: %s of them%s", k, percent(rate), compared(old, was.Packets, covered)),
 		})
 	}
 	return out
@@ -253,7 +253,7 @@ func (k EdgeKey) about(list []Finding) []Finding {
 	return list
 }
 
-func pair(k PairKey, p, was Pair) *Finding {
+func pair(k PairKey, p, was Pair, covered bool) *Finding {
 	rate, old := share(p.Missing, p.Sent), share(was.Missing, was.Sent)
 	if p.Missing < minMissing || rate < minLossRate || rate < worse*old && old < minFailRate {
 		return nil
@@ -261,7 +261,7 @@ func pair(k PairKey, p, was Pair) *Finding {
 	return &Finding{
 		Kind: KindLoss, Score: rate * float64(p.Missing), Count: p.Missing,
 		Query: fmt.Sprintf("has loss.packets src.node = %s dst.node = %s | stats sum(loss.packets), sum(src.packets) every 1m", quote(k.Src), quote(k.Dst)),
-		Text:  fmt.Sprintf("%s loses packets to %s: %s (%d of %d)%s", k.Src, k.Dst, percent(rate), p.Missing, p.Sent, compared(old, was.Sent, true)),
+		Text:  fmt.Sprintf("%s loses packets to %s: %s (%d of %d)%s", k.Src, k.Dst, percent(rate), p.Missing, p.Sent, compared(old, was.Sent, covered)),
 	}
 }
 

@@ -50,7 +50,7 @@ func TestCompare(t *testing.T) {
 		"denied: shop/Deployment/web -> shop/Deployment/api:80 is denied: 6.0 %, none before",
 		"loss: n1 loses packets to n2: 3.0 % (3000 of 100000), 0.00 % before",
 		"loss: n2 loses packets to n1: 9.0 % (90 of 1000), 10 % before",
-		"retransmits: shop/Deployment/web -> shop/Deployment/api:80 sends again more than before: 3.0 % of its packets, 0.2 % before",
+		"retransmits: shop/Deployment/web -> shop/Deployment/api:80 sends packets again: 3.0 % of them, 0.2 % before",
 		"gone: a/Job/x -> b/Deployment/y:1 is gone: it had 12 connections in the period before",
 		"new: shop/Deployment/web -> 203.0.113.9:53/udp is new: 7 connections",
 	}
@@ -140,7 +140,7 @@ func TestQueriesAreQueries(t *testing.T) {
 			t.Errorf("%s: %s: %v", f.Text, f.Query, err)
 		}
 	}
-	if f := pair(PairKey{"node-1", "node 2"}, Pair{100, 50}, Pair{}); f == nil {
+	if f := pair(PairKey{"node-1", "node 2"}, Pair{100, 50}, Pair{}, true); f == nil {
 		t.Error("half of the packets are lost and nothing is said")
 	} else if _, err := query.Parse(f.Query); err != nil {
 		t.Error(err)

@@ -46,7 +46,7 @@ func (t *tally) printIncident(out io.Writer, changes *api.Changes) (faults int) 
 		names = append(names, k)
 	}
 	sort.Strings(names)
-	fmt.Fprintf(out, "\n%-22s %s\n", "link", "packets lost before the incident and after it")
+	fmt.Fprintf(out, "\n%-22s %s\n", "link", "packets lost before the incident and after it, of connections that are ok; tcp-lossy and tcp-half-open lose theirs by design")
 	staged := linkOf("node-a", lossyNode)
 	for _, k := range names {
 		fmt.Fprintf(out, "%-22s %d of %d, then %d of %d\n", k, was[k].lost, was[k].packets, is[k].lost, is[k].packets)
