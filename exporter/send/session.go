@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/weirnet/weir/api/ipfix"
+	"github.com/weirnet/weir/internal/certs"
 	"github.com/weirnet/weir/internal/ledger"
 )
 
@@ -76,10 +77,12 @@ func (p *peer) run(ctx context.Context) {
 				return
 			}
 		}
-		conn, err := p.dial()
+		conn, taken, err := p.dial()
 		if err == nil {
-			wait = backoffMin
-			err = p.session(ctx, conn)
+			var began bool
+			if began, err = p.session(ctx, conn, taken); began {
+				wait = backoffMin
+			}
 			if errors.Is(err, errStopped) {
 				return
 			}
@@ -132,19 +135,24 @@ func (p *peer) empty() bool {
 	return p.head == len(p.queue)
 }
 
-func (p *peer) dial() (net.Conn, error) {
+// dial connects. What it gives besides tells when an aggregator has taken a session of TLS
+// for good.
+func (p *peer) dial() (net.Conn, certs.Tickets, error) {
 	d := &net.Dialer{Timeout: dialTimeout}
 	switch p.s.cfg.Transport {
 	case "tls":
-		c, err := tls.DialWithDialer(d, "tcp", p.addr, p.s.deps.TLS(host(p.addr)))
+		cfg, taken := p.s.deps.TLS(host(p.addr)).Clone(), certs.NewTickets()
+		cfg.ClientSessionCache = taken
+		c, err := tls.DialWithDialer(d, "tcp", p.addr, cfg)
 		if err != nil {
-			return nil, fmt.Errorf("dial %s: %w", p.addr, err)
+			return nil, nil, fmt.Errorf("dial %s: %w", p.addr, err)
 		}
-		return c, nil
+		return c, taken, nil
 	case "tcp", "udp":
-		return d.Dial(p.s.cfg.Transport, p.addr)
+		c, err := d.Dial(p.s.cfg.Transport, p.addr)
+		return c, nil, err
 	default:
-		return nil, fmt.Errorf("send: transport %q is unknown: use tls, tcp or udp", p.s.cfg.Transport)
+		return nil, nil, fmt.Errorf("send: transport %q is unknown: use tls, tcp or udp", p.s.cfg.Transport)
 	}
 }
 
@@ -167,8 +175,28 @@ type session struct {
 	udp       bool
 }
 
-func (p *peer) session(ctx context.Context, conn net.Conn) error {
+// session sends until the connection or the agent ends. began is false where the aggregator
+// took no part in it.
+func (p *peer) session(ctx context.Context, conn net.Conn, taken certs.Tickets) (began bool, err error) {
 	defer conn.Close()
+	eof := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(io.Discard, conn) // an aggregator says nothing but goodbye
+		eof <- err
+	}()
+	if certs.Await(conn) {
+		select {
+		case <-taken:
+		case <-time.After(certs.TicketWait):
+		case err := <-eof:
+			return false, fmt.Errorf("the aggregator ended the session behind the handshake: does it know the CA of certFile? %w", errOr(err, io.EOF))
+		}
+	}
+	return true, p.ship(ctx, conn, eof)
+}
+
+// ship is a session whose aggregator listens.
+func (p *peer) ship(ctx context.Context, conn net.Conn, eof <-chan error) error {
 	id := make([]byte, 8)
 	if _, err := rand.Read(id); err != nil {
 		return err
@@ -191,11 +219,6 @@ func (p *peer) session(ctx context.Context, conn net.Conn) error {
 			p.s.handOver(q)
 		}
 	}
-	eof := make(chan error, 1)
-	go func() {
-		_, err := io.Copy(io.Discard, conn) // an aggregator says nothing but goodbye
-		eof <- err
-	}()
 	flush := time.NewTicker(cfg.FlushInterval)
 	defer flush.Stop()
 	books := time.NewTicker(cfg.LedgerInterval)

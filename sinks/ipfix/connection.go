@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/weirnet/weir/internal/certs"
 	"github.com/weirnet/weir/sinks/remote"
 )
 
@@ -57,9 +58,6 @@ func (c *connection) listen() {
 	}()
 }
 
-// ticketWait is how long a collector that gives no session tickets holds up a connection.
-const ticketWait = time.Second
-
 // secure makes the session one of TLS that the collector takes part in. With TLS 1.3 the
 // client's side of a handshake is over before the collector has looked at the client's
 // certificate, and its kernel would acknowledge records that it is about to refuse. What
@@ -72,7 +70,7 @@ func (c *connection) secure(ctx context.Context, cfg *Config) error {
 	if tc.ServerName == "" {
 		tc.ServerName, _, _ = net.SplitHostPort(cfg.Address) // Validate asked it
 	}
-	taken := make(tickets, 1)
+	taken := certs.NewTickets()
 	tc.ClientSessionCache = taken
 	t := tls.Client(c.Conn, tc)
 	if err := t.HandshakeContext(ctx); err != nil {
@@ -80,10 +78,10 @@ func (c *connection) secure(ctx context.Context, cfg *Config) error {
 	}
 	c.Conn = t
 	c.listen()
-	if t.ConnectionState().Version < tls.VersionTLS13 {
+	if !certs.Await(t) {
 		return nil
 	}
-	wait := time.NewTimer(ticketWait)
+	wait := time.NewTimer(certs.TicketWait)
 	defer wait.Stop()
 	select {
 	case <-taken:
@@ -97,19 +95,6 @@ func (c *connection) secure(ctx context.Context, cfg *Config) error {
 		return ctx.Err()
 	}
 	return nil
-}
-
-// tickets is a cache of sessions that tells of a ticket and keeps none: a session that was
-// resumed would not show a renewed certificate.
-type tickets chan struct{}
-
-func (tickets) Get(string) (*tls.ClientSessionState, bool) { return nil, false }
-
-func (t tickets) Put(string, *tls.ClientSessionState) {
-	select {
-	case t <- struct{}{}:
-	default:
-	}
 }
 
 func (c *Config) tls() remote.TLS {
