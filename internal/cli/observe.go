@@ -365,10 +365,10 @@ func (o *observe) fromStream(ctx context.Context, body io.Reader, p *printer, wa
 	return err
 }
 
-// lines parses a stream of JSON lines; special takes those that are no flows.
+// maxLine bounds a line of flows or of an answer, in bytes.
 const maxLine = 1 << 20
 
-var errLongLine = errors.New("the line is too long")
+var errLongLine = errors.New("a line is longer than 1 MiB")
 
 // readLine reads up to and with the next newline, at most maxLine bytes: an endless line
 // would take all memory.
@@ -385,6 +385,7 @@ func readLine(br *bufio.Reader) (line []byte, err error) {
 	}
 }
 
+// lines parses a stream of JSON lines; special takes those that are no flows.
 func (o *observe) lines(in io.Reader, p *printer, special func([]byte) (bool, error), want func(*flow.Record) bool) error {
 	br := bufio.NewReaderSize(in, 64<<10)
 	var rec flow.Record

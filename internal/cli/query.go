@@ -140,7 +140,7 @@ func readAnswer(c *client, body io.Reader, onHead func(*api.Head) error, onRow f
 		return nil, nil, err
 	}
 	for {
-		line, err := br.ReadBytes('\n')
+		line, err := readLine(br)
 		if err != nil {
 			return nil, nil, broken(err)
 		}
@@ -167,7 +167,7 @@ func readAnswer(c *client, body io.Reader, onHead func(*api.Head) error, onRow f
 }
 
 func decodeLine(br *bufio.Reader, into any) error {
-	line, err := br.ReadBytes('\n')
+	line, err := readLine(br)
 	if err != nil {
 		return err
 	}

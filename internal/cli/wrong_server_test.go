@@ -75,6 +75,8 @@ func TestWrongServers(t *testing.T) {
 		want   string // a regular expression; empty for no error
 	}{
 		{"ledger " + tlsFlags(good, ""), 0, ""},
+		{"query x --server " + testenv.FloodHTTP(t, http.StatusOK, ""), 1, `the answer broke off: a line is longer than 1 MiB`},
+		{"query x --server " + testenv.FloodHTTP(t, http.StatusOK, `{"columns":[{"name":"src.ns","type":"text"}],"query":"x"}`+"\n"), 1, `the answer broke off: a line is longer than 1 MiB`},
 		{"ledger " + tlsFlags(old, ""), 1, `has expired .*: renew its certificate, or set the clock of this machine right`},
 		{"ledger " + tlsFlags(good, "--server-name agg.example"), 1, `not agg\.example: name one that it is for with --server-name`},
 		{"ledger --server " + strings.TrimPrefix(good.URL, "https://") + " --ca-file " + other.File, 1, `give the CA that signed its certificate with --ca-file`},
