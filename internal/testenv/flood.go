@@ -14,28 +14,13 @@ import (
 // bytes without an end.
 func Flood(t testing.TB, head []byte, then byte) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				go func() { _, _ = io.Copy(io.Discard, c) }()
-				_, err := c.Write(head)
-				for rest := bytes.Repeat([]byte{then}, 64<<10); err == nil; {
-					_, err = c.Write(rest)
-				}
-			}()
+	return accept(t, func(c net.Conn) {
+		go func() { _, _ = io.Copy(io.Discard, c) }()
+		_, err := c.Write(head)
+		for rest := bytes.Repeat([]byte{then}, 64<<10); err == nil; {
+			_, err = c.Write(rest)
 		}
-	}()
-	return l.Addr().String()
+	})
 }
 
 // FloodHTTP is the URL of a server that answers every request with head and then with

@@ -140,6 +140,12 @@ func answers(addr string) bool {
 // Deaf is the address of a server that accepts connections, reads and never answers.
 func Deaf(t testing.TB) string {
 	t.Helper()
+	return accept(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
+}
+
+// accept listens on loopback until the test ends, and has serve take each connection.
+func accept(t testing.TB, serve func(net.Conn)) (addr string) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -151,7 +157,10 @@ func Deaf(t testing.TB) string {
 			if err != nil {
 				return
 			}
-			go func() { _, _ = io.Copy(io.Discard, c) }()
+			go func() {
+				defer c.Close()
+				serve(c)
+			}()
 		}
 	}()
 	return l.Addr().String()

@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"io"
 	"math/big"
 	"net"
 	"os"
@@ -111,26 +110,6 @@ func TestCertificates(t *testing.T) {
 	wantError(t, newSink(t, cfg, "a").WriteAt(t.Context(), 0, recs), "holds no certificate in PEM")
 }
 
-// deaf accepts connections, reads and never answers.
-func deaf(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() { _, _ = io.Copy(io.Discard, c) }()
-		}
-	}()
-	return l.Addr().String()
-}
-
 func TestFailover(t *testing.T) {
 	srv := testenv.StartClickHouse(t)
 	gone, err := net.Listen("tcp", "127.0.0.1:0")
@@ -140,7 +119,7 @@ func TestFailover(t *testing.T) {
 	gone.Close()
 	cfg := config(srv.Addr)
 	cfg.DialTimeout = time.Second
-	cfg.Hosts = []string{gone.Addr().String(), deaf(t), srv.Addr}
+	cfg.Hosts = []string{gone.Addr().String(), testenv.Deaf(t), srv.Addr}
 	if err := newSink(t, cfg, "a").WriteAt(t.Context(), 0, samples(0, 100)); err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +166,7 @@ func TestReaderFails(t *testing.T) {
 	if ask(gone) == nil {
 		t.Error("answered one who does not wait")
 	}
-	cfg.Hosts = []string{deaf(t)}
+	cfg.Hosts = []string{testenv.Deaf(t)}
 	r = newReader(t, cfg)
 	short, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
@@ -198,7 +177,7 @@ func TestReaderFails(t *testing.T) {
 // says so, records wait in the spool, memory stays, and all arrive once the server lives.
 func TestDeaf(t *testing.T) {
 	srv := testenv.StartClickHouse(t)
-	cfg := config(deaf(t))
+	cfg := config(testenv.Deaf(t))
 	cfg.DialTimeout = 500 * time.Millisecond
 	short, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()

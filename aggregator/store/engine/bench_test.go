@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -16,17 +15,8 @@ import (
 	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/api/flow/flowtest"
 	"github.com/weirnet/weir/api/query"
+	"github.com/weirnet/weir/internal/testenv"
 )
-
-// cpu is what this process has used so far, user and system.
-func cpu(tb testing.TB) time.Duration {
-	tb.Helper()
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		tb.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
 
 // ingest writes records from..to in batches of 5,000, with the clock that they carry, and
 // joins segments as the history does beside.
@@ -57,11 +47,11 @@ func generation(tb testing.TB) (perRow time.Duration) {
 	tb.Helper()
 	h := flowtest.NewHistory()
 	var r flow.Record
-	start := cpu(tb)
+	start := testenv.OwnCPU(tb)
 	for i := range uint64(300_000) {
 		h.Record(i, &r)
 	}
-	return (cpu(tb) - start) / 300_000
+	return (testenv.OwnCPU(tb) - start) / 300_000
 }
 
 // BenchmarkIngest is a million rows of 40 fields, into segments on disk, small ones joined:
@@ -77,9 +67,9 @@ func BenchmarkIngest(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		start, used := time.Now(), cpu(b)
+		start, used := time.Now(), testenv.OwnCPU(b)
 		ingest(b, s, &now, 0, rows)
-		wall, used := time.Since(start)-gen*rows, cpu(b)-used-gen*rows
+		wall, used := time.Since(start)-gen*rows, testenv.OwnCPU(b)-used-gen*rows
 		b.ReportMetric(rows/wall.Seconds(), "rows/s")
 		b.ReportMetric(float64(used.Nanoseconds())/rows/1000, "cpu-us/row")
 		b.ReportMetric(float64(s.Size().Bytes)/rows, "B/row")
@@ -167,13 +157,13 @@ func benchRange(b *testing.B, length time.Duration) {
 				b.Fatal(err)
 			}
 			until := end - int64(i)*10_000
-			start, before := time.Now(), cpu(b)
+			start, before := time.Now(), testenv.OwnCPU(b)
 			t, _, err := Stats(context.Background(), s, &Request{Query: q, Since: until - length.Milliseconds(), Until: until})
 			if err != nil {
 				b.Fatal(err)
 			}
 			took := time.Since(start)
-			all, used = append(all, took), append(used, cpu(b)-before)
+			all, used = append(all, took), append(used, testenv.OwnCPU(b)-before)
 			if os.Getenv("WEIR_BENCH_EACH") != "" {
 				fmt.Printf("%8.1f ms %8.1f ms CPU %6d groups  %s\n", took.Seconds()*1000, used[len(used)-1].Seconds()*1000, t.Len(), text)
 			}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/weirnet/weir/api/flow"
 	"github.com/weirnet/weir/api/query"
+	"github.com/weirnet/weir/internal/testenv"
 )
 
 // TestFacetsLikeStats: one pass for many fields gives what a query for each gives, with
@@ -89,12 +90,12 @@ func BenchmarkFacets(b *testing.B) {
 		b.Run(query.FormatExpr(e), func(b *testing.B) {
 			var once, each time.Duration
 			for b.Loop() {
-				at := cpu(b)
+				at := testenv.OwnCPU(b)
 				if _, _, err := Facets(b.Context(), s, req, stages); err != nil {
 					b.Fatal(err)
 				}
-				once += cpu(b) - at
-				at = cpu(b)
+				once += testenv.OwnCPU(b) - at
+				at = testenv.OwnCPU(b)
 				for _, st := range stages {
 					one := *req
 					one.Query = &query.Query{Expr: e, Stages: []query.Stage{st}}
@@ -102,7 +103,7 @@ func BenchmarkFacets(b *testing.B) {
 						b.Fatal(err)
 					}
 				}
-				each += cpu(b) - at
+				each += testenv.OwnCPU(b) - at
 			}
 			b.ReportMetric(float64(once.Milliseconds())/float64(b.N), "cpu-ms/once")
 			b.ReportMetric(float64(each.Milliseconds())/float64(b.N), "cpu-ms/each")
@@ -124,14 +125,14 @@ func BenchmarkConfined(b *testing.B) {
 				b.Fatal(err)
 			}
 			for _, v := range []*flow.Visibility{nil, flow.Confine([]string{"team-07", "team-11"})} {
-				at := cpu(b)
+				at := testenv.OwnCPU(b)
 				if _, _, err := Stats(b.Context(), s, &Request{Query: q, Since: end - 6*time.Hour.Milliseconds(), Until: end, Visible: v}); err != nil {
 					b.Fatal(err)
 				}
 				if v == nil {
-					all += cpu(b) - at
+					all += testenv.OwnCPU(b) - at
 				} else {
-					confined += cpu(b) - at
+					confined += testenv.OwnCPU(b) - at
 				}
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/weirnet/weir/aggregator/store"
 	"github.com/weirnet/weir/api/flow/flowtest"
 	"github.com/weirnet/weir/api/query"
+	"github.com/weirnet/weir/internal/testenv"
 )
 
 // growthQuery reads records: its condition and its aggregates are in no roll-up.
@@ -30,7 +31,7 @@ func asks(b *testing.B, s *store.Store, text string, length time.Duration, viewe
 		}
 	}
 	ask() // columns come from the disk once
-	before, n := cpu(b), 0
+	before, n := testenv.OwnCPU(b), 0
 	for b.Loop() {
 		var wg sync.WaitGroup
 		for range viewers {
@@ -39,7 +40,7 @@ func asks(b *testing.B, s *store.Store, text string, length time.Duration, viewe
 		wg.Wait()
 		n += viewers
 	}
-	b.ReportMetric((cpu(b)-before).Seconds()*1000/float64(n), "cpu-ms/query")
+	b.ReportMetric((testenv.OwnCPU(b)-before).Seconds()*1000/float64(n), "cpu-ms/query")
 }
 
 // BenchmarkGrowth is what a query costs by what it is asked of. Each series changes one
